@@ -1,0 +1,62 @@
+//! What makes a kind and an id well formed. A key is `Kind/ID`; the first `/` ends the kind.
+
+use crate::error::{Error, Result};
+
+/// The most bytes a kind may have.
+pub const MAX_KIND_LEN: usize = 255;
+/// The most bytes an id may have.
+pub const MAX_ID_LEN: usize = 65_535;
+
+/// Checks a kind: 1 to 255 bytes, no `/`, no control character.
+pub(crate) fn check_kind(kind: &str) -> Result<()> {
+    if kind.is_empty() {
+        return Err(invalid("the kind is empty".into()));
+    }
+    if kind.len() > MAX_KIND_LEN {
+        return Err(invalid(format!("the kind has {} bytes, at most {MAX_KIND_LEN}", kind.len())));
+    }
+    if let Some(at) = kind.find('/') {
+        return Err(invalid(format!("the kind {kind:?} has a '/' at byte {at}")));
+    }
+    check_control("kind", kind)
+}
+
+/// Checks an id: 1 to 65,535 bytes, no control character.
+pub(crate) fn check_id(id: &str) -> Result<()> {
+    if id.is_empty() {
+        return Err(invalid("the id is empty".into()));
+    }
+    check_prefix(id)
+}
+
+/// Checks what the ids of a range start with: an id, or nothing.
+pub(crate) fn check_prefix(prefix: &str) -> Result<()> {
+    if prefix.len() > MAX_ID_LEN {
+        return Err(invalid(format!("the id has {} bytes, at most {MAX_ID_LEN}", prefix.len())));
+    }
+    check_control("id", prefix)
+}
+
+/// Checks both halves of a key.
+pub(crate) fn check_key(kind: &str, id: &str) -> Result<()> {
+    check_kind(kind)?;
+    check_id(id)
+}
+
+fn check_control(what: &str, text: &str) -> Result<()> {
+    // Plain printable ASCII is the common case, and needs no decoding. Only C0, DEL and the
+    // two-byte C1 (0xC2 0x80..=0x9F) are control characters.
+    if text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        return Ok(());
+    }
+    match text.char_indices().find(|(_, c)| c.is_control()) {
+        None => Ok(()),
+        Some((at, c)) => {
+            Err(invalid(format!("the {what} has a control character, {c:?}, at byte {at}")))
+        }
+    }
+}
+
+fn invalid(reason: String) -> Error {
+    Error::InvalidKey { reason }
+}
