@@ -1,0 +1,524 @@
+//! The real disk: a directory of the file system. The only file with `unsafe`: the mappings.
+//!
+//! A [`NativeDisk`] holds its directory open and reaches every file relative to it, so a directory
+//! that is renamed while the store is open stays the store's. Every file is opened without
+//! following links and is refused unless it is a regular file. The path to the directory itself may
+//! lead through links: whoever names it is trusted, whoever can write in it less so.
+//!
+//! Left out: file systems whose locks don't exclude other machines. One process at a time is what
+//! the operating system's `flock` promises, and no more.
+#![allow(unsafe_code)]
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+compile_error!("kindlog runs on Linux and macOS");
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+
+use super::{Disk, File, Lock, Map, TailMap};
+
+/// A directory of the file system.
+#[derive(Debug)]
+pub(crate) struct NativeDisk {
+    path: PathBuf,
+    dir: fs::File,
+    fork_mark: ForkMark,
+}
+
+impl NativeDisk {
+    /// Opens the directory at `path`. With `create`, makes it where it is missing, and its missing
+    /// parents, mode 0700 and durable.
+    pub(crate) fn open(path: impl AsRef<Path>, create: bool) -> io::Result<NativeDisk> {
+        let path = path.as_ref();
+        if create {
+            create_dirs(path)?;
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => fs::File::from(fd),
+            Err(rustix::io::Errno::NOTDIR) => return Err(not_a_directory(path)),
+            Err(err) => return Err(err.into()),
+        };
+        let disk = NativeDisk { path: path.to_owned(), dir, fork_mark: ForkMark::new() };
+        if create && disk.list()?.is_empty() {
+            // The directory may be the work of a process that died before it synced the parent.
+            // Without this the whole store could be lost with its name.
+            sync_parent(path)?;
+        }
+        Ok(disk)
+    }
+
+    fn open_with(&self, name: &str, flags: OFlags) -> io::Result<fs::File> {
+        check_name(name)?;
+        // Without NONBLOCK, opening a pipe that someone put here would wait for its other end.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let fd = rustix::io::retry_on_intr(|| {
+            rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)
+        })?;
+        let file = fs::File::from(fd);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} is not a regular file", self.path.join(name).display()),
+            ));
+        }
+        Ok(file)
+    }
+
+    /// Whether `file` still is what `name` leads to.
+    fn is_named(&self, file: &fs::File, name: &str) -> io::Result<bool> {
+        match self.open_with(name, OFlags::RDONLY) {
+            Ok(named) => Ok(identity(&named)? == identity(file)?),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Whether a block, once written, is written in place ever after. Elsewhere (copy on write) a
+    /// store to a mapped page may need room that isn't there, and then the process is killed.
+    #[cfg(target_os = "linux")]
+    fn overwrites_in_place(&self) -> io::Result<bool> {
+        const EXT: u32 = 0xEF53;
+        const TMPFS: u32 = 0x0102_1994;
+        // The type's width and sign differ between targets; the magic numbers have 32 bits.
+        let magic = rustix::fs::fstatfs(&self.dir)?.f_type as u32;
+        Ok(magic == EXT || magic == TMPFS)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn overwrites_in_place(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
+impl Disk for NativeDisk {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A name that isn't UTF-8 is none of ours and is left out as well.
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.dir)? {
+            let entry = entry?;
+            let mut file_type = entry.file_type();
+            if file_type == FileType::Unknown {
+                let name = entry.file_name();
+                match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => file_type = FileType::from_raw_mode(stat.st_mode),
+                    Err(rustix::io::Errno::NOENT) => continue,
+                    Err(err) => return Err(err.into()),
+                }
+            }
+            if file_type == FileType::RegularFile
+                && let Ok(name) = entry.file_name().to_str()
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let file = self.open_with(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
+        Ok(Arc::new(NativeFile { file }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(NativeFile { file: self.open_with(name, OFlags::RDWR)? }))
+    }
+
+    fn open_read_only(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(NativeFile { file: self.open_with(name, OFlags::RDONLY)? }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        check_name(from)?;
+        check_name(to)?;
+        Ok(rustix::fs::renameat(&self.dir, from, &self.dir, to)?)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        check_name(name)?;
+        Ok(rustix::fs::unlinkat(&self.dir, name, AtFlags::empty())?)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.dir.sync_all()
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Lock>, Option<u32>>> {
+        // `is_locked` of others holds a shared lock for an instant: one refusal proves nothing.
+        const TRIES: u32 = 10;
+        const PAUSE: Duration = Duration::from_millis(5);
+        let mut owner = None;
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                thread::sleep(PAUSE);
+            }
+            let file = self.open_with(name, OFlags::RDWR | OFlags::CREATE)?;
+            match NativeLock::take(file)? {
+                // A lock on a file that was replaced meanwhile excludes nobody.
+                Ok(lock) if self.is_named(&lock.file, name)? => {
+                    lock.sign()?;
+                    return Ok(Ok(Box::new(lock)));
+                }
+                Ok(_) => owner = None,
+                Err(held_by) => owner = held_by,
+            }
+        }
+        Ok(Err(owner))
+    }
+
+    fn is_locked(&self, name: &str) -> io::Result<bool> {
+        let file = match self.open_with(name, OFlags::RDONLY) {
+            Ok(file) => file,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(err) => return Err(err),
+        };
+        if held_here(&HELD.lock(), identity(&file)?) {
+            return Ok(true);
+        }
+        match file.try_lock_shared() {
+            Ok(()) => file.unlock().map(|()| false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(err)) => Err(err),
+        }
+    }
+
+    /// Earlier content is gone before the first new byte is written, so a process that dies in here
+    /// never leaves a new header above old frames.
+    fn create_tail(
+        &self,
+        name: &str,
+        header: &[u8],
+        len: usize,
+    ) -> io::Result<Option<Box<dyn TailMap>>> {
+        assert!(header.len() <= len, "the tail file is shorter than its header");
+        if !self.overwrites_in_place()? {
+            return Ok(None);
+        }
+        let file = self.open_with(name, OFlags::RDWR | OFlags::CREATE)?;
+        if file.metadata()?.nlink() > 1 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} has a second name (a hard link)", self.path.join(name).display()),
+            ));
+        }
+        file.set_len(0)?;
+        // Written, not only allocated, and synced: only then do the blocks exist for good, and no
+        // later store to the mapping can run out of room.
+        file.write_all_at(&vec![0; len - header.len()], header.len() as u64)?;
+        file.write_all_at(header, 0)?;
+        file.sync_all()?;
+        let map = MmapOptions::new().len(len).map_raw(&file)?;
+        #[cfg(target_os = "linux")]
+        // Spares the first round its page faults. Kernels before 5.14 refuse, and nothing is lost.
+        let _ = map.advise(memmap2::Advice::PopulateWrite);
+        Ok(Some(Box::new(NativeTail { map })))
+    }
+
+    fn same_process(&self) -> bool {
+        self.fork_mark.is_ours()
+    }
+}
+
+/// Refuses what would lead out of the directory.
+fn check_name(name: &str) -> io::Result<()> {
+    if name.is_empty() || name == "." || name == ".." || name.contains('/') {
+        let message = format!("{name:?} is not the name of a file in a store");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(())
+}
+
+fn not_a_directory(path: &Path) -> io::Error {
+    let message = format!("{} is not a directory", path.display());
+    io::Error::new(io::ErrorKind::NotADirectory, message)
+}
+
+/// Makes the directory and its missing parents, from the top down, each durable in its parent
+/// before the next is made in it.
+fn create_dirs(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => return Ok(()),
+        Ok(_) => return Err(not_a_directory(path)),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+        Err(err) => return Err(err),
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_dirs(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_parent(path),
+        // Someone else was faster; what they made is looked at when it is opened.
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(err) => Err(err),
+    }
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    // Through `..`, not by cutting the path: `path` may end in a link or in dots.
+    match fs::File::open(path.join("..")) {
+        Ok(parent) => parent.sync_all(),
+        // A parent that may be passed but not read can't be synced, nor was it we who wrote it.
+        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(err) => Err(err),
+    }
+}
+
+/// What a file is, whatever its name: device and inode.
+type Identity = (u64, u64);
+
+fn identity(file: &fs::File) -> io::Result<Identity> {
+    let meta = file.metadata()?;
+    Ok((meta.dev(), meta.ino()))
+}
+
+/// One open file. Offsets are always given, so handles share no cursor.
+#[derive(Debug)]
+struct NativeFile {
+    file: fs::File,
+}
+
+impl File for NativeFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(buf, offset)
+    }
+
+    /// `fdatasync`, which covers the length too; on macOS `F_FULLFSYNC`, since `fsync` there stops
+    /// at the drive's cache.
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// `fallocate`, and nothing where the file system doesn't know it, nor on macOS. Invalid ranges
+    /// count as "doesn't know it" too: what some file systems answer to a file they can't allocate.
+    #[cfg(target_os = "linux")]
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        use rustix::io::Errno;
+        let len_before = self.len()?;
+        let allocated = rustix::io::retry_on_intr(|| {
+            rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), offset, len)
+        });
+        match allocated {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+            Err(err) => {
+                // ext4 keeps what it had allocated, and the length that goes with it, when the disk
+                // is full half way. Left so, the file would hold the room that a smaller one needs.
+                if self.len()? > len_before {
+                    self.file.set_len(len_before)?;
+                }
+                Err(err.into())
+            }
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn reserve(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn map(&self, capacity: u64) -> io::Result<Option<Arc<dyn Map>>> {
+        let len = usize::try_from(capacity)
+            .ok()
+            .filter(|len| isize::try_from(*len).is_ok())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let raw = MmapOptions::new().len(len).map_raw_read_only(&self.file)?;
+        Ok(Some(Arc::new(NativeMap { raw, len })))
+    }
+}
+
+/// A shared, read-only mapping. It is kept raw: no slice over the bytes that are still to be
+/// written ever exists.
+#[derive(Debug)]
+struct NativeMap {
+    raw: MmapRaw,
+    len: usize,
+}
+
+impl Map for NativeMap {
+    fn prefix(self: Arc<Self>, len: u64) -> Bytes {
+        assert!(len <= self.len as u64, "a prefix of {len} bytes of a mapping of {}", self.len);
+        Bytes::from_owner(Prefix { len: len as usize, map: self })
+    }
+}
+
+/// The part of a mapping that no longer changes, and what keeps it mapped.
+struct Prefix {
+    map: Arc<NativeMap>,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Prefix {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the mapping is at least `len` bytes long (checked in `Map::prefix`), is readable,
+        // and lives as long as `self.map`, which `self` owns. That the file has these bytes and
+        // that nobody writes them again is what the caller of `Map::prefix` promises, and what the
+        // engine's write-once offsets keep.
+        unsafe { std::slice::from_raw_parts(self.map.raw.as_ptr(), self.len) }
+    }
+}
+
+/// The tail file's mapping. Raw as well: it is only ever stored to.
+#[derive(Debug)]
+struct NativeTail {
+    map: MmapRaw,
+}
+
+impl TailMap for NativeTail {
+    fn store(&mut self, offset: usize, bytes: &[u8]) {
+        let len = self.map.len();
+        assert!(
+            offset <= len && bytes.len() <= len - offset,
+            "a store of {} bytes at {offset} in a tail of {len}",
+            bytes.len()
+        );
+        // SAFETY: the range lies inside the mapping, which is writable and lives as long as `self`;
+        // `&mut self` keeps other threads out, and no reference into the mapping is ever made, so
+        // `bytes` can't overlap it.
+        unsafe {
+            let target = self.map.as_mut_ptr().add(offset);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
+        }
+    }
+}
+
+/// The lock files that this process holds, with its id, since a child after `fork` inherits the
+/// list but not what it says. File locks alone don't do on file systems that keep them by process.
+static HELD: Mutex<Option<HashMap<Identity, u32>>> = Mutex::new(None);
+
+fn held_here(held: &Option<HashMap<Identity, u32>>, file: Identity) -> bool {
+    held.as_ref().is_some_and(|held| held.get(&file) == Some(&process::id()))
+}
+
+/// The lock on a store, held.
+#[derive(Debug)]
+struct NativeLock {
+    file: fs::File,
+    identity: Identity,
+    pid: u32,
+}
+
+impl Lock for NativeLock {}
+
+impl NativeLock {
+    /// Tries once, without waiting. Where someone else holds it: who, as they signed.
+    fn take(file: fs::File) -> io::Result<Result<NativeLock, Option<u32>>> {
+        let identity = identity(&file)?;
+        let pid = process::id();
+        let mut held = HELD.lock();
+        if held_here(&held, identity) {
+            return Ok(Err(Some(pid)));
+        }
+        match file.try_lock() {
+            Ok(()) => {
+                held.get_or_insert_default().insert(identity, pid);
+                Ok(Ok(NativeLock { file, identity, pid }))
+            }
+            Err(TryLockError::WouldBlock) => Ok(Err(read_owner(&file))),
+            Err(TryLockError::Error(err)) => Err(err),
+        }
+    }
+
+    /// Writes into the file who holds it, for messages. Nothing else rests on it.
+    fn sign(&self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.write_all_at(format!("{}\n", self.pid).as_bytes(), 0)
+    }
+}
+
+impl Drop for NativeLock {
+    fn drop(&mut self) {
+        // The lock belongs to the open file, which a forked child shares: unlocked by the child it
+        // would be gone for the parent.
+        if self.pid != process::id() {
+            return;
+        }
+        let mut held = HELD.lock();
+        if let Some(held) = held.as_mut() {
+            held.remove(&self.identity);
+        }
+        // Closing isn't enough: a child between fork and exec holds a copy of the descriptor.
+        let _ = self.file.unlock();
+    }
+}
+
+/// The process that signed a lock file, if what it holds reads as one.
+fn read_owner(file: &fs::File) -> Option<u32> {
+    let mut text = [0; 16];
+    let len = file.read_at(&mut text, 0).ok()?;
+    std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
+}
+
+/// Tells a process from a child that it forked.
+///
+/// On Linux a page that the kernel clears in the child, so that asking is one load; where that
+/// isn't to be had, the process id.
+#[derive(Debug)]
+struct ForkMark {
+    page: Option<MmapMut>,
+    pid: u32,
+}
+
+impl ForkMark {
+    fn new() -> ForkMark {
+        ForkMark { page: Self::page(), pid: process::id() }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn page() -> Option<MmapMut> {
+        let mut page = MmapOptions::new().len(1).map_anon().ok()?;
+        // SAFETY: the range is the mapping's own, and the advice changes nothing in this process.
+        // In a child the page reads as zeros, which is what `is_ours` is made to see.
+        unsafe {
+            let (start, len) = (page.as_mut_ptr().cast(), page.len());
+            rustix::mm::madvise(start, len, rustix::mm::Advice::LinuxWipeOnFork).ok()?;
+        }
+        page[0] = 1;
+        Some(page)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn page() -> Option<MmapMut> {
+        None
+    }
+
+    fn is_ours(&self) -> bool {
+        match &self.page {
+            Some(page) => {
+                // SAFETY: the page is mapped for as long as `self` lives, a byte is always aligned,
+                // and nobody writes to it after `new`: in a child the kernel hands out a new page.
+                // Atomic, so that the compiler may not keep the value across a fork.
+                let mark = unsafe { AtomicU8::from_ptr(page.as_ptr().cast_mut()) };
+                mark.load(Ordering::Relaxed) == 1
+            }
+            None => self.pid == process::id(),
+        }
+    }
+}
