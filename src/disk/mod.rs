@@ -11,6 +11,8 @@ pub(crate) mod memory;
 pub(crate) mod native;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 use std::io;
@@ -103,8 +105,9 @@ pub trait File: Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
 
     /// Allocates room for `len` bytes at `offset`, which then read as zeros, and extends the file
-    /// over it, so that writes there neither run out of space nor grow the file. A full disk is an
-    /// error of kind `StorageFull`, and nothing is changed. Where the file system can't, a no-op.
+    /// over it, so that writes there neither run out of space nor grow the file. Bytes that the file
+    /// already has in the range stay. A full disk is an error of kind `StorageFull`, and nothing is
+    /// changed. Where the file system can't, a no-op: the length is then what it was.
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
 
     /// Cuts or extends the file, with zeros, to `len` bytes.

@@ -1,0 +1,522 @@
+//! The state of a simulated disk: what the caches hold, what the medium holds, and the ways
+//! between. No faults, no counting, no locks: those are the module's above.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::{Loss, OpKind};
+use crate::disk::memory::{end_of, write_all_at};
+
+pub(super) type InodeId = u64;
+
+/// How many of the last unsynced versions of a sector a power loss chooses from.
+const VERSIONS_KEPT: usize = 4;
+const SECTOR_BYTES: usize = 512;
+const PAGE_BYTES: usize = 4096;
+
+/// One operation that changes or syncs something, with all that it takes to do it, or part of it.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Create { name: String },
+    Touch { name: String },
+    Write { inode: InodeId, offset: u64, bytes: Vec<u8> },
+    Sync { inode: InodeId },
+    Reserve { inode: InodeId, offset: u64, len: u64 },
+    SetLen { inode: InodeId, len: u64 },
+    Rename { from: String, to: String },
+    Remove { name: String },
+    SyncDir,
+    CreateTail { name: String, bytes: Vec<u8> },
+    TailStore { inode: InodeId, offset: u64, bytes: Vec<u8> },
+}
+
+impl Change {
+    pub(super) fn kind(&self) -> OpKind {
+        match self {
+            Change::Create { .. } => OpKind::Create,
+            Change::Touch { .. } => OpKind::Lock,
+            Change::Write { .. } => OpKind::Write,
+            Change::Sync { .. } => OpKind::Sync,
+            Change::Reserve { .. } => OpKind::Reserve,
+            Change::SetLen { .. } => OpKind::SetLen,
+            Change::Rename { .. } => OpKind::Rename,
+            Change::Remove { .. } => OpKind::Remove,
+            Change::SyncDir => OpKind::SyncDir,
+            Change::CreateTail { .. } => OpKind::CreateTail,
+            Change::TailStore { .. } => OpKind::TailStore,
+        }
+    }
+
+    pub(super) fn is_sync(&self) -> bool {
+        matches!(self, Change::Sync { .. } | Change::SyncDir)
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        match self {
+            Change::Write { offset, .. }
+            | Change::TailStore { offset, .. }
+            | Change::Reserve { offset, .. } => *offset,
+            _ => 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Change::Write { bytes, .. }
+            | Change::TailStore { bytes, .. }
+            | Change::CreateTail { bytes, .. } => bytes.len() as u64,
+            Change::Reserve { len, .. } | Change::SetLen { len, .. } => *len,
+            _ => 0,
+        }
+    }
+}
+
+/// Files and their names, each in the cache and on the medium.
+#[derive(Debug, Default)]
+pub(super) struct Medium {
+    inodes: BTreeMap<InodeId, Inode>,
+    next_inode: InodeId,
+    names: BTreeMap<String, InodeId>,
+    durable_names: BTreeMap<String, InodeId>,
+    /// What happened to the names since the directory was synced, in order.
+    unsynced_names: Vec<NameChange>,
+    pub(super) capacity: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum NameChange {
+    Link { name: String, inode: InodeId },
+    Rename { from: String, to: String, inode: InodeId },
+    Unlink { name: String },
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, InodeId>) {
+        match self {
+            NameChange::Link { name, inode } => {
+                names.insert(name.clone(), *inode);
+            }
+            NameChange::Rename { from, to, inode } => {
+                // Only if `from` is still this file: its creation may have been lost, and then the
+                // name may be another's.
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
+                }
+                names.insert(to.clone(), *inode);
+            }
+            NameChange::Unlink { name } => {
+                names.remove(name);
+            }
+        }
+    }
+}
+
+impl Medium {
+    /// A copy for another process to find: with all that isn't durable, without open handles.
+    pub(super) fn image(&self) -> Medium {
+        let inodes = self.inodes.iter().map(|(id, inode)| (*id, inode.image())).collect();
+        Medium {
+            inodes,
+            next_inode: self.next_inode,
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            unsynced_names: self.unsynced_names.clone(),
+            capacity: self.capacity,
+        }
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+
+    pub(super) fn inode_of(&self, name: &str) -> io::Result<InodeId> {
+        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// What keeps a file while a handle is open, also after its last name is gone.
+    pub(super) fn pin(&self, inode: InodeId) -> Arc<()> {
+        self.inodes[&inode].pin.clone()
+    }
+
+    pub(super) fn bytes(&self, inode: InodeId) -> &[u8] {
+        &self.inodes[&inode].cache
+    }
+
+    pub(super) fn content(&self, name: &str) -> Option<&[u8]> {
+        Some(self.bytes(*self.names.get(name)?))
+    }
+
+    /// Does what `change` says; of a write or a store the first `cut` bytes.
+    pub(super) fn apply(&mut self, change: &Change, cut: usize) -> io::Result<()> {
+        match change {
+            Change::Create { name } => self.create(name, false),
+            Change::Touch { name } => self.create(name, true),
+            Change::Write { inode, offset, bytes } => {
+                self.write(*inode, *offset, &bytes[..bytes.len().min(cut)])
+            }
+            Change::TailStore { inode, offset, bytes } => {
+                self.file(*inode).write(*offset, &bytes[..bytes.len().min(cut)])
+            }
+            Change::Sync { inode } => {
+                self.file(*inode).sync();
+                Ok(())
+            }
+            Change::Reserve { inode, offset, len } => {
+                let end = end_of(*offset, *len)? as u64;
+                let len = self.file(*inode).len();
+                self.set_len(*inode, len.max(end))
+            }
+            Change::SetLen { inode, len } => self.set_len(*inode, *len),
+            Change::Rename { from, to } => {
+                let inode = self.inode_of(from)?;
+                let (from, to) = (from.clone(), to.clone());
+                self.change_name(NameChange::Rename { from, to, inode });
+                Ok(())
+            }
+            Change::Remove { name } => {
+                self.inode_of(name)?;
+                self.change_name(NameChange::Unlink { name: name.clone() });
+                Ok(())
+            }
+            Change::SyncDir => {
+                self.sync_dir();
+                Ok(())
+            }
+            Change::CreateTail { name, bytes } => self.create_tail(name, bytes),
+        }
+    }
+
+    fn file(&mut self, inode: InodeId) -> &mut Inode {
+        self.inodes.get_mut(&inode).expect("a handle's file is pinned")
+    }
+
+    fn create(&mut self, name: &str, may_exist: bool) -> io::Result<()> {
+        if self.names.contains_key(name) {
+            return if may_exist { Ok(()) } else { Err(io::ErrorKind::AlreadyExists.into()) };
+        }
+        if self.room() == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let inode = self.add_inode(Inode::new(SECTOR_BYTES));
+        self.change_name(NameChange::Link { name: name.to_owned(), inode });
+        Ok(())
+    }
+
+    fn add_inode(&mut self, inode: Inode) -> InodeId {
+        let id = self.next_inode;
+        self.next_inode += 1;
+        self.inodes.insert(id, inode);
+        id
+    }
+
+    fn change_name(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.unsynced_names.push(change);
+    }
+
+    /// How many bytes more the files may have.
+    fn room(&self) -> u64 {
+        let Some(capacity) = self.capacity else { return u64::MAX };
+        let named: std::collections::BTreeSet<_> = self.names.values().collect();
+        let used = self.inodes.iter().filter(|(id, inode)| named.contains(id) || inode.is_open());
+        capacity.saturating_sub(used.map(|(_, inode)| inode.len()).sum())
+    }
+
+    fn write(&mut self, inode: InodeId, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let len = self.file(inode).len();
+        let end = end_of(offset, bytes.len() as u64)? as u64;
+        if end.saturating_sub(len) <= self.room() {
+            return self.file(inode).write(offset, bytes);
+        }
+        // What fits is written, as a real disk would.
+        let fits = (len + self.room()).saturating_sub(offset) as usize;
+        self.file(inode).write(offset, &bytes[..fits])?;
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn set_len(&mut self, inode: InodeId, len: u64) -> io::Result<()> {
+        end_of(0, len)?;
+        if len.saturating_sub(self.file(inode).len()) > self.room() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file(inode).set_len(len);
+        Ok(())
+    }
+
+    fn create_tail(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let existing = self.names.get(name).copied();
+        let len = existing.map_or(0, |inode| self.file(inode).len());
+        if (bytes.len() as u64).saturating_sub(len) > self.room() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let inode = match existing {
+            Some(inode) => inode,
+            None => {
+                let inode = self.add_inode(Inode::new(PAGE_BYTES));
+                self.change_name(NameChange::Link { name: name.to_owned(), inode });
+                inode
+            }
+        };
+        let file = self.file(inode);
+        file.plant(bytes.to_vec());
+        file.unit_bytes = PAGE_BYTES;
+        Ok(())
+    }
+
+    fn sync_dir(&mut self) {
+        for change in self.unsynced_names.drain(..) {
+            change.apply(&mut self.durable_names);
+        }
+        self.forget_unreachable();
+    }
+
+    /// A sync that fails for good. See [`Fault`](super::Fault).
+    pub(super) fn fail_sync(&mut self, change: &Change, keeps_new: bool) {
+        match change {
+            Change::Sync { inode } => self.file(*inode).fail_sync(keeps_new),
+            Change::SyncDir => {
+                self.unsynced_names.clear();
+                if !keeps_new {
+                    self.names = self.durable_names.clone();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn lose_power(&mut self, loss: Loss, rng: &mut Rng) {
+        let chance = rng.chance_of_survival();
+        for change in std::mem::take(&mut self.unsynced_names) {
+            let survives = match loss {
+                Loss::Seed(_) => rng.happens(chance),
+                Loss::AllUnsynced => false,
+                Loss::Nothing => true,
+            };
+            if survives {
+                change.apply(&mut self.durable_names);
+            }
+        }
+        self.names = self.durable_names.clone();
+        for inode in self.inodes.values_mut() {
+            inode.lose_power(loss, rng);
+        }
+        self.forget_unreachable();
+    }
+
+    fn forget_unreachable(&mut self) {
+        let Medium { inodes, names, durable_names, .. } = self;
+        let named: std::collections::BTreeSet<_> =
+            names.values().chain(durable_names.values()).collect();
+        inodes.retain(|id, inode| named.contains(id) || inode.is_open());
+    }
+
+    /// Makes a file hold `bytes`, durably.
+    pub(super) fn plant(&mut self, name: &str, bytes: Vec<u8>) {
+        let inode = match self.names.get(name) {
+            Some(inode) => *inode,
+            None => self.add_inode(Inode::new(SECTOR_BYTES)),
+        };
+        self.file(inode).plant(bytes);
+        self.change_name(NameChange::Link { name: name.to_owned(), inode });
+        self.durable_names.insert(name.to_owned(), inode);
+    }
+
+    /// Removes a name, durably.
+    pub(super) fn uproot(&mut self, name: &str) {
+        assert!(self.names.contains_key(name), "no file named {name}");
+        self.change_name(NameChange::Unlink { name: name.to_owned() });
+        self.durable_names.remove(name);
+    }
+}
+
+/// One file. Between syncs `cache` and `durable` differ by `dirty` and by their lengths.
+#[derive(Debug)]
+struct Inode {
+    /// What reads see.
+    cache: Vec<u8>,
+    /// What the medium has for sure.
+    durable: Vec<u8>,
+    /// What the medium takes whole or not at all: a sector, or in the tail file a page.
+    unit_bytes: usize,
+    /// Per unit what the last few unsynced writes made of it, oldest first, padded with zeros.
+    /// Whole units, as the cache writes them back: a later version holds the earlier ones' bytes.
+    dirty: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// The lengths that the file had since the last sync, oldest first.
+    unsynced_lens: Vec<usize>,
+    pin: Arc<()>,
+}
+
+impl Inode {
+    fn new(unit_bytes: usize) -> Inode {
+        Inode {
+            cache: Vec::new(),
+            durable: Vec::new(),
+            unit_bytes,
+            dirty: BTreeMap::new(),
+            unsynced_lens: Vec::new(),
+            pin: Arc::new(()),
+        }
+    }
+
+    fn image(&self) -> Inode {
+        Inode {
+            cache: self.cache.clone(),
+            durable: self.durable.clone(),
+            unit_bytes: self.unit_bytes,
+            dirty: self.dirty.clone(),
+            unsynced_lens: self.unsynced_lens.clone(),
+            pin: Arc::new(()),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        Arc::strong_count(&self.pin) > 1
+    }
+
+    fn len(&self) -> u64 {
+        self.cache.len() as u64
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let len_before = self.cache.len();
+        write_all_at(&mut self.cache, bytes, offset)?;
+        if self.cache.len() != len_before {
+            self.unsynced_lens.push(self.cache.len());
+        }
+        self.mark_dirty(offset as usize, offset as usize + bytes.len());
+        Ok(())
+    }
+
+    fn set_len(&mut self, len: u64) {
+        let (len, len_before) = (len as usize, self.cache.len());
+        if len == len_before {
+            return;
+        }
+        self.cache.resize(len, 0);
+        self.unsynced_lens.push(len);
+        // What was cut off is gone for good: if the file grows again, zeros are there.
+        self.mark_dirty(len, len_before);
+    }
+
+    fn mark_dirty(&mut self, start: usize, end: usize) {
+        if start >= end {
+            return;
+        }
+        for unit in start / self.unit_bytes..=(end - 1) / self.unit_bytes {
+            let version = unit_of(&self.cache, unit, self.unit_bytes);
+            let versions = self.dirty.entry(unit).or_default();
+            versions.push(version);
+            if versions.len() > VERSIONS_KEPT {
+                versions.remove(0);
+            }
+        }
+    }
+
+    fn sync(&mut self) {
+        for (unit, mut versions) in std::mem::take(&mut self.dirty) {
+            let version = versions.pop().expect("a dirty unit has a version");
+            set_unit(&mut self.durable, unit, &version);
+        }
+        self.durable.resize(self.cache.len(), 0);
+        self.unsynced_lens.clear();
+    }
+
+    /// The length stays to be synced in either case: file systems keep it apart from the pages.
+    fn fail_sync(&mut self, keeps_new: bool) {
+        for unit in std::mem::take(&mut self.dirty).into_keys() {
+            if !keeps_new {
+                let old = unit_of(&self.durable, unit, self.unit_bytes);
+                let len = self.cache.len();
+                set_unit(&mut self.cache, unit, &old);
+                self.cache.truncate(len);
+            }
+        }
+    }
+
+    fn lose_power(&mut self, loss: Loss, rng: &mut Rng) {
+        match loss {
+            Loss::Nothing => self.sync(),
+            Loss::AllUnsynced => {}
+            Loss::Seed(_) => {
+                let chance = rng.chance_of_survival();
+                let len_before = self.durable.len();
+                for (unit, versions) in &self.dirty {
+                    if rng.happens(chance) {
+                        let version = rng.mostly_last(versions);
+                        set_unit(&mut self.durable, *unit, version);
+                    }
+                }
+                let survives = !self.unsynced_lens.is_empty() && rng.happens(chance);
+                let len = if survives { *rng.mostly_last(&self.unsynced_lens) } else { len_before };
+                self.durable.resize(len, 0);
+            }
+        }
+        self.dirty.clear();
+        self.unsynced_lens.clear();
+        self.cache = self.durable.clone();
+    }
+
+    fn plant(&mut self, bytes: Vec<u8>) {
+        self.dirty.clear();
+        self.unsynced_lens.clear();
+        self.durable = bytes.clone();
+        self.cache = bytes;
+    }
+}
+
+/// A unit of `bytes`, padded with zeros.
+fn unit_of(bytes: &[u8], unit: usize, unit_bytes: usize) -> Vec<u8> {
+    let start = (unit * unit_bytes).min(bytes.len());
+    let end = (start + unit_bytes).min(bytes.len());
+    let mut copy = bytes[start..end].to_vec();
+    copy.resize(unit_bytes, 0);
+    copy
+}
+
+fn set_unit(bytes: &mut Vec<u8>, unit: usize, version: &[u8]) {
+    let start = unit * version.len();
+    if bytes.len() < start + version.len() {
+        bytes.resize(start + version.len(), 0);
+    }
+    bytes[start..start + version.len()].copy_from_slice(version);
+}
+
+/// SplitMix64: small, and the same everywhere.
+pub(super) struct Rng(u64);
+
+impl Rng {
+    pub(super) fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Less than `bound`, which isn't 0.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// How many of 16 unsynced things survive in one file. Even odds alone would never leave a long
+    /// write whole, or all but one sector of it, and those are the images that find bugs.
+    fn chance_of_survival(&mut self) -> u64 {
+        [0, 1, 4, 8, 12, 15, 16][self.below(7) as usize]
+    }
+
+    fn happens(&mut self, chance_of_16: u64) -> bool {
+        self.below(16) < chance_of_16
+    }
+
+    fn mostly_last<'a, T>(&mut self, versions: &'a [T]) -> &'a T {
+        let last = versions.len() - 1;
+        let chosen =
+            if self.happens(12) { last } else { self.below(versions.len() as u64) as usize };
+        &versions[chosen]
+    }
+}
