@@ -311,22 +311,24 @@ impl Medium {
         inodes.retain(|id, inode| named.contains(id) || inode.is_open());
     }
 
-    /// Makes a file hold `bytes`, durably.
+    /// Makes a file hold `bytes`, durably, and all names with it.
     pub(super) fn plant(&mut self, name: &str, bytes: Vec<u8>) {
         let inode = match self.names.get(name) {
             Some(inode) => *inode,
             None => self.add_inode(Inode::new(SECTOR_BYTES)),
         };
         self.file(inode).plant(bytes);
-        self.change_name(NameChange::Link { name: name.to_owned(), inode });
-        self.durable_names.insert(name.to_owned(), inode);
+        self.names.insert(name.to_owned(), inode);
+        self.sync_dir();
+        self.durable_names = self.names.clone();
     }
 
-    /// Removes a name, durably.
+    /// Removes a name, durably, and makes all names durable with it.
     pub(super) fn uproot(&mut self, name: &str) {
         assert!(self.names.contains_key(name), "no file named {name}");
-        self.change_name(NameChange::Unlink { name: name.to_owned() });
-        self.durable_names.remove(name);
+        self.names.remove(name);
+        self.sync_dir();
+        self.durable_names = self.names.clone();
     }
 }
 

@@ -286,8 +286,8 @@ impl SimDisk {
         self.state.lock().medium.content(file).map(<[u8]>::to_vec)
     }
 
-    /// Makes or replaces a file, durably. Like the methods below it acts on the medium: it is no
-    /// operation of the process, isn't counted and can't fail.
+    /// Makes or replaces a file, durably, and makes all names durable. Like the methods below it
+    /// acts on the medium: it is no operation of the process, isn't counted and can't fail.
     pub fn write_file(&self, file: &str, bytes: &[u8]) {
         self.state.lock().medium.plant(file, bytes.to_vec());
     }
