@@ -12,8 +12,9 @@
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 compile_error!("kindlog runs on Linux and macOS");
 
-use std::collections::HashMap;
-use std::fs::{self, DirBuilder, TryLockError};
+mod lock;
+
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -25,9 +26,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
-use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
+use self::lock::{NativeLock, identity};
 use super::{Disk, File, Lock, Map, TailMap};
 
 /// A directory of the file system.
@@ -189,14 +190,7 @@ impl Disk for NativeDisk {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(err) => return Err(err),
         };
-        if held_here(&HELD.lock(), identity(&file)?) {
-            return Ok(true);
-        }
-        match file.try_lock_shared() {
-            Ok(()) => file.unlock().map(|()| false),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(err)) => Err(err),
-        }
+        lock::is_locked(&file)
     }
 
     /// Earlier content is gone before the first new byte is written, so a process that dies in here
@@ -278,14 +272,6 @@ fn sync_parent(path: &Path) -> io::Result<()> {
         Err(err) if err.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         Err(err) => Err(err),
     }
-}
-
-/// What a file is, whatever its name: device and inode.
-type Identity = (u64, u64);
-
-fn identity(file: &fs::File) -> io::Result<Identity> {
-    let meta = file.metadata()?;
-    Ok((meta.dev(), meta.ino()))
 }
 
 /// One open file. Offsets are always given, so handles share no cursor.
@@ -407,73 +393,6 @@ impl TailMap for NativeTail {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
         }
     }
-}
-
-/// The lock files that this process holds, with its id, since a child after `fork` inherits the
-/// list but not what it says. File locks alone don't do on file systems that keep them by process.
-static HELD: Mutex<Option<HashMap<Identity, u32>>> = Mutex::new(None);
-
-fn held_here(held: &Option<HashMap<Identity, u32>>, file: Identity) -> bool {
-    held.as_ref().is_some_and(|held| held.get(&file) == Some(&process::id()))
-}
-
-/// The lock on a store, held.
-#[derive(Debug)]
-struct NativeLock {
-    file: fs::File,
-    identity: Identity,
-    pid: u32,
-}
-
-impl Lock for NativeLock {}
-
-impl NativeLock {
-    /// Tries once, without waiting. Where someone else holds it: who, as they signed.
-    fn take(file: fs::File) -> io::Result<Result<NativeLock, Option<u32>>> {
-        let identity = identity(&file)?;
-        let pid = process::id();
-        let mut held = HELD.lock();
-        if held_here(&held, identity) {
-            return Ok(Err(Some(pid)));
-        }
-        match file.try_lock() {
-            Ok(()) => {
-                held.get_or_insert_default().insert(identity, pid);
-                Ok(Ok(NativeLock { file, identity, pid }))
-            }
-            Err(TryLockError::WouldBlock) => Ok(Err(read_owner(&file))),
-            Err(TryLockError::Error(err)) => Err(err),
-        }
-    }
-
-    /// Writes into the file who holds it, for messages. Nothing else rests on it.
-    fn sign(&self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.write_all_at(format!("{}\n", self.pid).as_bytes(), 0)
-    }
-}
-
-impl Drop for NativeLock {
-    fn drop(&mut self) {
-        // The lock belongs to the open file, which a forked child shares: unlocked by the child it
-        // would be gone for the parent.
-        if self.pid != process::id() {
-            return;
-        }
-        let mut held = HELD.lock();
-        if let Some(held) = held.as_mut() {
-            held.remove(&self.identity);
-        }
-        // Closing isn't enough: a child between fork and exec holds a copy of the descriptor.
-        let _ = self.file.unlock();
-    }
-}
-
-/// The process that signed a lock file, if what it holds reads as one.
-fn read_owner(file: &fs::File) -> Option<u32> {
-    let mut text = [0; 16];
-    let len = file.read_at(&mut text, 0).ok()?;
-    std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
 }
 
 /// Tells a process from a child that it forked.

@@ -26,6 +26,7 @@
 //! failed sync that got some of the bytes down, and locks seen by other machines.
 
 mod handles;
+mod inode;
 mod medium;
 
 use std::collections::BTreeSet;
@@ -35,7 +36,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use medium::{Change, Medium, Rng};
+use inode::Rng;
+use medium::{Change, Medium};
 
 /// A simulated disk. Clones share it.
 #[derive(Clone, Debug)]
