@@ -174,7 +174,7 @@ impl Disk for NativeDisk {
             match NativeLock::take(file)? {
                 // A lock on a file that was replaced meanwhile excludes nobody.
                 Ok(lock) if self.is_named(&lock.file, name)? => {
-                    lock.sign()?;
+                    lock.sign();
                     return Ok(Ok(Box::new(lock)));
                 }
                 Ok(_) => owner = None,
@@ -193,8 +193,9 @@ impl Disk for NativeDisk {
         lock::is_locked(&file)
     }
 
-    /// Earlier content is gone before the first new byte is written, so a process that dies in here
-    /// never leaves a new header above old frames.
+    /// A tail that is already there is written over from the front, so a process that dies in here
+    /// never leaves a new header above old frames. It keeps its blocks, so that a store on a full
+    /// disk still opens; without one before, a full disk is an error of kind `StorageFull`.
     fn create_tail(
         &self,
         name: &str,
@@ -212,10 +213,12 @@ impl Disk for NativeDisk {
                 format!("{} has a second name (a hard link)", self.path.join(name).display()),
             ));
         }
-        file.set_len(0)?;
+        if file.metadata()?.len() > len as u64 {
+            file.set_len(len as u64)?;
+        }
         // Written, not only allocated, and synced: only then do the blocks exist for good, and no
         // later store to the mapping can run out of room.
-        file.write_all_at(&vec![0; len - header.len()], header.len() as u64)?;
+        file.write_all_at(&vec![0; len], 0)?;
         file.write_all_at(header, 0)?;
         file.sync_all()?;
         let map = MmapOptions::new().len(len).map_raw(&file)?;
@@ -268,7 +271,8 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     // Through `..`, not by cutting the path: `path` may end in a link or in dots.
     match fs::File::open(path.join("..")) {
         Ok(parent) => parent.sync_all(),
-        // A parent that may be passed but not read can't be synced, nor was it we who wrote it.
+        // A parent that may be passed but not read can't be synced by us, and that is no reason to
+        // refuse the store.
         Err(err) if err.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         Err(err) => Err(err),
     }

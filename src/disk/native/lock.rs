@@ -68,10 +68,10 @@ impl NativeLock {
         }
     }
 
-    /// Writes into the file who holds it, for messages. Nothing else rests on it.
-    pub(super) fn sign(&self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.write_all_at(format!("{}\n", self.pid).as_bytes(), 0)
+    /// Writes into the file who holds it, for messages. Nothing else rests on it, so that it may
+    /// fail; and it never shortens the file, so that it needs no new room on a full disk.
+    pub(super) fn sign(&self) {
+        let _ = self.file.write_all_at(format!("{:<10}\n", self.pid).as_bytes(), 0);
     }
 }
 
@@ -95,5 +95,5 @@ impl Drop for NativeLock {
 fn read_owner(file: &File) -> Option<u32> {
     let mut text = [0; 16];
     let len = file.read_at(&mut text, 0).ok()?;
-    std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
+    std::str::from_utf8(&text[..len]).ok()?.lines().next()?.trim().parse().ok()
 }
