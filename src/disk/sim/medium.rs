@@ -179,7 +179,7 @@ impl Medium {
                 self.sync_dir();
                 Ok(())
             }
-            Change::CreateTail { name, bytes } => self.create_tail(name, bytes),
+            Change::CreateTail { name, bytes } => self.create_tail(name, bytes, cut),
         }
     }
 
@@ -240,7 +240,8 @@ impl Medium {
         Ok(())
     }
 
-    fn create_tail(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    /// Cut short, it has erased an old tail from the front, and synced nothing.
+    fn create_tail(&mut self, name: &str, bytes: &[u8], cut: usize) -> io::Result<()> {
         let existing = self.names.get(name).copied();
         let len = existing.map_or(0, |inode| self.file(inode).len());
         if (bytes.len() as u64).saturating_sub(len) > self.room() {
@@ -255,6 +256,9 @@ impl Medium {
             }
         };
         let file = self.file(inode);
+        if cut < bytes.len() {
+            return file.write(0, &vec![0; cut]);
+        }
         file.plant(bytes.to_vec());
         file.unit_bytes = PAGE_BYTES;
         Ok(())

@@ -200,8 +200,8 @@ impl SimDisk {
     }
 
     /// The disk that the next process finds when this one is killed now, or died already. Of the
-    /// operation it died in, a write or a store has done its first `cut` bytes; any other is done
-    /// unless `cut` is 0.
+    /// operation it died in, a write or a store has done its first `cut` bytes, and the making of a
+    /// tail has erased as many of the old one; any other is done unless `cut` is 0.
     pub fn kill(&self, cut: usize) -> SimDisk {
         let state = self.state.lock();
         let mut medium = state.medium.image();

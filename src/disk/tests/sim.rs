@@ -357,6 +357,55 @@ fn the_tail_survives_a_kill_and_loses_any_of_its_pages() {
 }
 
 #[test]
+fn a_tail_that_the_process_dies_in_making_never_has_both_header_and_old_frames() {
+    let disk = SimDisk::new();
+    disk.create_tail("tail", b"head", 8192).unwrap().unwrap().store(5000, b"frame");
+    disk.crash_after(disk.ops());
+    disk.create_tail("tail", b"HEAD", 8192).unwrap_err();
+    for cut in [1, 4, 4096, 5002, 8191, 8192, usize::MAX] {
+        let bytes = content(&disk.kill(cut), "tail");
+        assert_eq!((bytes.len(), bytes[0] != 0), (8192, cut >= 8192), "{cut}");
+        assert_eq!(&bytes[5000..5005] == b"frame", cut <= 5000, "{cut}");
+    }
+    assert_eq!(content(&disk.kill(0), "tail")[..4], *b"head");
+}
+
+/// The two ends of what a power loss can leave are what the process saw last, and what it saw when
+/// it last synced: whatever it did, in whatever order.
+#[test]
+fn the_ends_of_a_loss_are_the_last_state_and_the_last_synced_one() {
+    for seed in 1..60_u64 {
+        let mut random = seed;
+        let mut below = |bound: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) % bound
+        };
+        let disk = disk_with("a", b"");
+        let file = disk.open("a").unwrap();
+        let mut synced = Vec::new();
+        for step in 0..80 {
+            match below(6) {
+                0 => file.set_len(below(3000)).unwrap(),
+                1 => file.reserve(below(2000), below(2000)).unwrap(),
+                2 => {
+                    file.sync().unwrap();
+                    synced = content(&disk, "a");
+                }
+                _ => {
+                    let bytes = vec![step + 1; below(1500) as usize];
+                    file.write_all_at(&bytes, below(2000)).unwrap();
+                }
+            }
+            let seen = content(&disk, "a");
+            assert_eq!(content(&disk.power_loss(Loss::Nothing), "a"), seen);
+            assert_eq!(content(&disk.power_loss(Loss::AllUnsynced), "a"), synced);
+            let between = content(&disk.power_loss(Loss::Seed(step.into())), "a");
+            assert_eq!(content(&disk.kill(0).power_loss(Loss::Seed(step.into())), "a"), between);
+        }
+    }
+}
+
+#[test]
 fn an_image_can_be_damaged() {
     let disk = disk_with("a", b"abc");
     disk.flip_bit("a", 8);
