@@ -1,0 +1,192 @@
+//! A packed, sorted piece of a kind's ids.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::chunk::Chunk;
+use crate::format::location::{Location, Place, SegmentId};
+
+const END_LEN: usize = 2;
+const LOCATION_LEN: usize = 12;
+
+/// Up to [`MAX_ENTRIES`](super::leaves::MAX_ENTRIES) ids in order, with their locations, in one
+/// allocation of the exact size. Ids never change; a location may be overwritten in place.
+///
+/// ```text
+/// prefix      what all ids start with
+/// suffixes    the rest of each id, one after another
+/// ends        n x u16: where each suffix ends, counted from the first one's start
+/// locations   n x 12 bytes: segment, offset, length; u32 each
+/// ```
+///
+/// Integers are little-endian. The lengths stand outside, in the map's node, so that counting
+/// entries touches no leaf.
+#[derive(Debug)]
+pub(super) struct Leaf {
+    bytes: Box<[u8]>,
+    len: u16,
+    prefix_len: u16,
+}
+
+/// One entry of a leaf. Its id is `prefix` followed by `suffix`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) prefix: &'a [u8],
+    pub(super) suffix: &'a [u8],
+    pub(super) location: Location,
+}
+
+impl Entry<'_> {
+    pub(super) fn cmp_id(&self, id: &[u8]) -> Ordering {
+        let split = self.prefix.len().min(id.len());
+        self.prefix.cmp(&id[..split]).then_with(|| self.suffix.cmp(&id[split..]))
+    }
+
+    pub(super) fn to_id(self) -> Vec<u8> {
+        [self.prefix, self.suffix].concat()
+    }
+}
+
+impl Leaf {
+    /// Packs the entries `range` of `chunk`: at least one, and not more bytes than
+    /// [`MAX_ID_BYTES`](super::leaves::MAX_ID_BYTES) unless it is one alone.
+    pub(super) fn build(chunk: &Chunk, range: Range<usize>) -> Leaf {
+        let len = range.len();
+        let prefix_len = common_len(chunk.id(range.start), chunk.id(range.end - 1));
+        let suffixes_len: usize = range.clone().map(|at| chunk.id(at).len() - prefix_len).sum();
+        debug_assert!(suffixes_len <= usize::from(u16::MAX));
+        let size = prefix_len + suffixes_len + len * (END_LEN + LOCATION_LEN);
+        let mut bytes = Vec::with_capacity(size);
+        bytes.extend_from_slice(&chunk.id(range.start)[..prefix_len]);
+        for at in range.clone() {
+            bytes.extend_from_slice(&chunk.id(at)[prefix_len..]);
+        }
+        let mut end = 0u16;
+        for at in range.clone() {
+            end += (chunk.id(at).len() - prefix_len) as u16;
+            bytes.extend_from_slice(&end.to_le_bytes());
+        }
+        for at in range {
+            bytes.extend_from_slice(&encode(chunk.location(at)));
+        }
+        debug_assert_eq!(bytes.len(), size);
+        Leaf { bytes: bytes.into_boxed_slice(), len: len as u16, prefix_len: prefix_len as u16 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// The heap bytes of the leaf.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The bytes of all ids together, each with its prefix.
+    pub(super) fn id_bytes(&self) -> usize {
+        let prefix_len = usize::from(self.prefix_len);
+        self.len() * prefix_len + self.ends_at() - prefix_len
+    }
+
+    fn prefix(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.prefix_len)]
+    }
+
+    fn ends_at(&self) -> usize {
+        self.bytes.len() - self.len() * (END_LEN + LOCATION_LEN)
+    }
+
+    fn locations_at(&self) -> usize {
+        self.bytes.len() - self.len() * LOCATION_LEN
+    }
+
+    #[inline]
+    fn suffix(&self, at: usize) -> &[u8] {
+        let ends = &self.bytes[self.ends_at()..self.locations_at()];
+        let end = |at: usize| usize::from(u16::from_le_bytes([ends[2 * at], ends[2 * at + 1]]));
+        let start = if at == 0 { 0 } else { end(at - 1) };
+        let base = usize::from(self.prefix_len);
+        &self.bytes[base + start..base + end(at)]
+    }
+
+    #[inline]
+    pub(super) fn location(&self, at: usize) -> Location {
+        let start = self.locations_at() + at * LOCATION_LEN;
+        decode(&self.bytes[start..start + LOCATION_LEN])
+    }
+
+    pub(super) fn set_location(&mut self, at: usize, location: Location) {
+        let start = self.locations_at() + at * LOCATION_LEN;
+        self.bytes[start..start + LOCATION_LEN].copy_from_slice(&encode(location));
+    }
+
+    #[inline]
+    pub(super) fn entry(&self, at: usize) -> Entry<'_> {
+        Entry { prefix: self.prefix(), suffix: self.suffix(at), location: self.location(at) }
+    }
+
+    pub(super) fn entries(
+        &self,
+        range: Range<usize>,
+    ) -> impl DoubleEndedIterator<Item = Entry<'_>> {
+        range.map(|at| self.entry(at))
+    }
+
+    /// How the leaf's last id compares to `id`.
+    pub(super) fn cmp_last(&self, id: &[u8]) -> Ordering {
+        self.entry(self.len() - 1).cmp_id(id)
+    }
+
+    /// Where `id` stands, or where it would.
+    pub(super) fn search(&self, id: &[u8]) -> Result<usize, usize> {
+        let split = usize::from(self.prefix_len).min(id.len());
+        match self.prefix().cmp(&id[..split]) {
+            Ordering::Less => return Err(self.len()),
+            Ordering::Greater => return Err(0),
+            Ordering::Equal => {}
+        }
+        let rest = &id[split..];
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.suffix(middle).cmp(rest) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(middle),
+            }
+        }
+        Err(low)
+    }
+
+    /// The first entry that is not below `id`.
+    pub(super) fn lower_bound(&self, id: &[u8]) -> usize {
+        self.search(id).unwrap_or_else(|at| at)
+    }
+
+    /// Adds the entries `range` to `chunk`.
+    pub(super) fn copy_to(&self, chunk: &mut Chunk, range: Range<usize>) {
+        for entry in self.entries(range) {
+            chunk.push(entry.prefix, entry.suffix, entry.location);
+        }
+    }
+}
+
+/// How many bytes `a` and `b` start with in common.
+pub(super) fn common_len(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+fn encode(location: Location) -> [u8; LOCATION_LEN] {
+    let mut bytes = [0; LOCATION_LEN];
+    bytes[..4].copy_from_slice(&location.place.segment.0.to_le_bytes());
+    bytes[4..8].copy_from_slice(&location.place.offset.to_le_bytes());
+    bytes[8..].copy_from_slice(&location.len.to_le_bytes());
+    bytes
+}
+
+#[inline]
+fn decode(bytes: &[u8]) -> Location {
+    let word =
+        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    Location { place: Place { segment: SegmentId(word(0)), offset: word(4) }, len: word(8) }
+}

@@ -1,0 +1,146 @@
+//! Recent changes that wait to be merged into the leaves.
+
+use super::leaf::common_len;
+use crate::format::location::Location;
+
+/// One change: of the id that ends at `end`.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    end: u32,
+    /// By how much it changes the number of ids: -1, 0 or 1.
+    delta: i32,
+    /// The id's new location; `None` removes it.
+    location: Option<Location>,
+}
+
+/// Changes in the order they were made; a later one of the same id counts.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    ids: Vec<u8>,
+    changes: Vec<Change>,
+}
+
+/// A run sorted by id, each id once, with a mark up to which it has been merged.
+#[derive(Debug, Default)]
+pub(super) struct Sorted {
+    run: Run,
+    order: Vec<u32>,
+    next: usize,
+}
+
+impl Run {
+    pub(super) fn push(&mut self, id: &[u8], location: Option<Location>, delta: i32) {
+        self.ids.extend_from_slice(id);
+        self.changes.push(Change { end: self.ids.len() as u32, delta, location });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    pub(super) fn id_bytes(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.ids.capacity() + self.changes.capacity() * size_of::<Change>()
+    }
+
+    #[inline]
+    fn id(&self, at: usize) -> &[u8] {
+        let start = if at == 0 { 0 } else { self.changes[at - 1].end as usize };
+        &self.ids[start..self.changes[at].end as usize]
+    }
+
+    /// The last change of `id`: its location, or that it was removed. Looks at every change.
+    pub(super) fn find(&self, id: &[u8]) -> Option<Option<Location>> {
+        let at = (0..self.len()).rev().find(|&at| self.id(at) == id)?;
+        Some(self.changes[at].location)
+    }
+
+    /// By how much the run changes the number of ids that start with `prefix`.
+    pub(super) fn delta(&self, prefix: &[u8]) -> i64 {
+        let covered = (0..self.len()).filter(|&at| self.id(at).starts_with(prefix));
+        covered.map(|at| i64::from(self.changes[at].delta)).sum()
+    }
+
+    /// Sorts by the eight bytes after what all ids have in common, which decide nearly always: the
+    /// ids themselves, scattered, are compared only on a tie.
+    pub(super) fn sort(mut self) -> Sorted {
+        if self.is_empty() {
+            return Sorted::default();
+        }
+        let first = self.id(0);
+        let common =
+            (1..self.len()).fold(first.len(), |n, at| common_len(&first[..n], self.id(at)));
+        let mut keys: Vec<(u64, u32)> =
+            (0..self.len()).map(|at| (head(&self.id(at)[common..]), at as u32)).collect();
+        keys.sort_unstable_by(|a, b| {
+            let ids = || self.id(a.1 as usize)[common..].cmp(&self.id(b.1 as usize)[common..]);
+            a.0.cmp(&b.0).then_with(ids).then(a.1.cmp(&b.1))
+        });
+        let mut order: Vec<u32> = Vec::with_capacity(keys.len());
+        for (_, at) in keys {
+            match order.last_mut() {
+                Some(last) if self.id(*last as usize) == self.id(at as usize) => {
+                    self.changes[at as usize].delta += self.changes[*last as usize].delta;
+                    *last = at;
+                }
+                _ => order.push(at),
+            }
+        }
+        Sorted { run: self, order, next: 0 }
+    }
+}
+
+/// The first eight bytes as a number that sorts as they do; zeros where there are fewer.
+fn head(bytes: &[u8]) -> u64 {
+    let mut head = [0; 8];
+    let len = bytes.len().min(8);
+    head[..len].copy_from_slice(&bytes[..len]);
+    u64::from_be_bytes(head)
+}
+
+impl Sorted {
+    /// How many changes wait.
+    pub(super) fn len(&self) -> usize {
+        self.order.len() - self.next
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.run.size() + self.order.capacity() * size_of::<u32>()
+    }
+
+    /// The `nth` change that waits.
+    pub(super) fn get(&self, nth: usize) -> (&[u8], Option<Location>) {
+        let at = self.order[self.next + nth] as usize;
+        (self.run.id(at), self.run.changes[at].location)
+    }
+
+    /// Marks `count` more as merged.
+    pub(super) fn advance(&mut self, count: usize) {
+        self.next += count;
+    }
+
+    pub(super) fn find(&self, id: &[u8]) -> Option<Option<Location>> {
+        let waiting = &self.order[self.next..];
+        let at = waiting.binary_search_by(|&at| self.run.id(at as usize).cmp(id)).ok()?;
+        Some(self.run.changes[waiting[at] as usize].location)
+    }
+
+    pub(super) fn delta(&self, prefix: &[u8]) -> i64 {
+        let waiting = &self.order[self.next..];
+        let from = waiting.partition_point(|&at| self.run.id(at as usize) < prefix);
+        let covered =
+            waiting[from..].iter().take_while(|&&at| self.run.id(at as usize).starts_with(prefix));
+        covered.map(|&at| i64::from(self.run.changes[at as usize].delta)).sum()
+    }
+}
