@@ -1,0 +1,379 @@
+//! One kind: its keys, and what is done to them.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Release};
+
+use foldhash::quality::RandomState;
+use parking_lot::RwLock;
+
+use super::chunk::Chunk;
+use super::history::{Detached, Earlier, History, Pruned};
+use super::ordered::Ordered;
+use super::points::{Points, Probe, Retired};
+use super::range::{IdRange, end_of, start_of};
+use super::scan::{Filler, Progress, View};
+use super::snapshots::Snapshots;
+use super::stale::{Covering, Stale, covers};
+use super::usage::{SegmentUsage, Usage};
+use crate::format::location::{Location, Place, SegmentId};
+
+/// How many saved states a change forgets: more than the one it may add.
+const PRUNE_PER_CHANGE: usize = 4;
+/// How much is done in one hold of the lock.
+const PRUNE_PER_HOLD: usize = 256;
+const SETTLE_PER_HOLD: usize = 64;
+
+/// All ids of a kind. Once made it stays, empty or not.
+///
+/// The verbs that change something are called by one thread at a time, in the order of revisions:
+/// the engine's apply lock is held. `clean`, `prune`, `prepare_scan` and everything that reads may
+/// be called at any time.
+///
+/// Each change works in this order: history, ordered side, point table. A reader at a snapshot
+/// works in the other: a lookup first, and [`Kind::earlier`] when that is done. So if the lookup
+/// met a change, its history is there, and if it met none, `earlier` may say where the key *was*,
+/// which is then the same.
+pub(crate) struct Kind {
+    name: Box<str>,
+    hasher: RandomState,
+    points: Points,
+    stale: Stale,
+    count: AtomicU64,
+    /// Whether `state` has any history, so that a reader at a snapshot seldom locks.
+    has_history: AtomicBool,
+    state: RwLock<State>,
+}
+
+/// What a change touches together.
+#[derive(Debug, Default)]
+struct State {
+    ordered: Ordered,
+    history: History,
+    usage: Usage,
+}
+
+/// What a delete has taken out. Drop it when no lock is held: there may be much to free.
+#[derive(Debug, Default)]
+#[must_use = "drop it off the locks"]
+pub(crate) struct Garbage {
+    tables: Option<Retired>,
+    detached: Option<Arc<Detached>>,
+    deletes: Option<Arc<[Arc<Detached>]>>,
+}
+
+/// The places that may hold a key, one after another; nearly always the first does.
+///
+/// Read the record at each and compare its key. If it is the key, ask [`Lookup::covered`], and go on
+/// if it is. A key without such a place is absent.
+#[derive(Debug)]
+pub(crate) struct Lookup<'a> {
+    points: &'a Points,
+    covering: Covering,
+    probe: Probe,
+}
+
+impl Lookup<'_> {
+    /// The next candidate.
+    #[inline]
+    pub(crate) fn candidate(&mut self) -> Option<Place> {
+        self.probe.next(self.points)
+    }
+
+    /// Whether a prefix delete hides `id` as it was put at `record_revision`.
+    #[inline]
+    pub(crate) fn covered(&self, id: &[u8], record_revision: u64) -> bool {
+        covers(&self.covering, id, record_revision)
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kind").field("name", &self.name).field("count", &self.count()).finish()
+    }
+}
+
+impl Kind {
+    pub(super) fn new(name: &str, hasher: RandomState) -> Kind {
+        Kind {
+            name: name.into(),
+            hasher,
+            points: Points::new(),
+            stale: Stale::default(),
+            count: AtomicU64::new(0),
+            has_history: AtomicBool::new(false),
+            state: RwLock::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The hash that the point table knows an id by.
+    #[inline]
+    pub(crate) fn hash(&self, id: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(id);
+        hasher.finish()
+    }
+
+    /// Looks an id up by its hash.
+    #[inline]
+    pub(crate) fn lookup(&self, hash: u64) -> Lookup<'_> {
+        // Before any slot is read: see `Stale::covering`.
+        let covering = self.stale.covering();
+        Lookup { points: &self.points, covering, probe: Probe::new(hash) }
+    }
+
+    /// Points `id` to `new`. `old` is where it is, found by the caller: `None` if it is absent.
+    pub(crate) fn put(
+        &self,
+        id: &[u8],
+        new: Location,
+        old: Option<Location>,
+        revision: u64,
+        time_micros: i64,
+        snapshots: &Snapshots,
+    ) {
+        let mut guard = self.state.write();
+        let state = &mut *guard;
+        state.history.save(id, old, revision, snapshots);
+        state.usage.put(new, time_micros);
+        if let Some(old) = old {
+            state.usage.bury(old);
+        }
+        self.change(state, id, Some(new), old, snapshots);
+        drop(guard);
+        self.point_to(id, new.place, old);
+    }
+
+    /// Removes `id`, which is at `old`.
+    pub(crate) fn delete(&self, id: &[u8], old: Location, revision: u64, snapshots: &Snapshots) {
+        let mut guard = self.state.write();
+        let state = &mut *guard;
+        state.history.save(id, Some(old), revision, snapshots);
+        state.usage.bury(old);
+        self.change(state, id, None, Some(old), snapshots);
+        drop(guard);
+        let removed = self.points.remove(self.hash(id), old.place);
+        debug_assert!(removed);
+    }
+
+    /// Points `id`, which is at `old`, to a copy of the same record. That is no change: snapshots
+    /// see the copy, too. The caller has made sure that `old` is still where it is.
+    pub(crate) fn relocate(
+        &self,
+        id: &[u8],
+        new: Location,
+        old: Location,
+        time_micros: i64,
+        snapshots: &Snapshots,
+    ) {
+        let mut guard = self.state.write();
+        let state = &mut *guard;
+        state.usage.put(new, time_micros);
+        state.usage.bury(old);
+        self.change(state, id, Some(new), Some(old), snapshots);
+        drop(guard);
+        self.point_to(id, new.place, Some(old));
+    }
+
+    fn change(
+        &self,
+        state: &mut State,
+        id: &[u8],
+        new: Option<Location>,
+        old: Option<Location>,
+        snapshots: &Snapshots,
+    ) {
+        let delta = i32::from(new.is_some()) - i32::from(old.is_some());
+        state.ordered.push(id, new, delta);
+        let pruned = state.history.prune(snapshots, PRUNE_PER_CHANGE);
+        self.has_history.store(!state.history.is_empty(), Release);
+        let count = self.count.load(Acquire);
+        self.count.store(count.wrapping_add_signed(i64::from(delta)), Release);
+        drop(pruned);
+    }
+
+    fn point_to(&self, id: &[u8], new: Place, old: Option<Location>) {
+        let hash = self.hash(id);
+        match old {
+            Some(old) => {
+                let replaced = self.points.replace(hash, old.place, new);
+                debug_assert!(replaced);
+            }
+            None => self.points.insert(hash, new),
+        }
+    }
+
+    /// A record was written that deletes something, or that is dead already.
+    pub(crate) fn note_dead(&self, segment: SegmentId, bytes: u64) {
+        self.state.write().usage.note_dead(segment, bytes);
+    }
+
+    /// How many ids there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Acquire)
+    }
+
+    /// How many ids start with `prefix`. Walks the map above the leaves, not the leaves.
+    pub(crate) fn count_prefix(&self, prefix: &[u8]) -> u64 {
+        self.state.read().ordered.count(prefix)
+    }
+
+    /// Removes all ids that start with `prefix`; with the empty prefix all there are. Returns how
+    /// many, and what to drop off the locks.
+    ///
+    /// All of them read as absent at once. With a prefix, their slots in the point table stay:
+    /// [`Kind::clean`] them.
+    pub(crate) fn delete_prefix(
+        &self,
+        prefix: &[u8],
+        revision: u64,
+        snapshots: &Snapshots,
+    ) -> (u64, Garbage) {
+        let whole = prefix.is_empty();
+        if !whole {
+            self.prepare_scan();
+        }
+        let mut guard = self.state.write();
+        let state = &mut *guard;
+        let (count, ordered) = if whole {
+            state.usage.bury_everything();
+            (self.count(), std::mem::take(&mut state.ordered))
+        } else {
+            state.ordered.settle();
+            let ordered = state.ordered.detach(prefix);
+            state.usage.bury_all(ordered.leaves().locations());
+            (ordered.leaves().len() as u64, ordered)
+        };
+        let detached = Arc::new(Detached::new(revision, prefix, ordered));
+        if snapshots.newest().is_some() {
+            state.history.push_detached(detached.clone());
+            self.has_history.store(true, Release);
+        }
+        self.count.store(self.count() - count, Release);
+        drop(guard);
+        // From here on none of them is found, and all vanish at the same moment. Then the slots can
+        // go one after another; and only after them the word that hides them.
+        self.stale.add(detached.clone());
+        let mut garbage = Garbage { detached: Some(detached), ..Garbage::default() };
+        if whole {
+            garbage.tables = Some(self.points.retire());
+            garbage.deletes = Some(self.stale.clear());
+        }
+        (count, garbage)
+    }
+
+    /// Removes up to `budget` slots that prefix deletes have left. True when none is left.
+    ///
+    /// Before that a slot may point into a segment that has been retired.
+    pub(crate) fn clean(&self, budget: usize) -> bool {
+        self.stale.clean(budget, &self.points, |id| self.hash(id))
+    }
+
+    /// Where `id` is, without a look at any record. Slower than [`Kind::lookup`].
+    pub(crate) fn find_ordered(&self, id: &[u8]) -> Option<Location> {
+        self.state.read().ordered.find(id)
+    }
+
+    /// What `id` was at the revision of a living snapshot. Ask after the lookup is done.
+    pub(crate) fn earlier(&self, id: &[u8], snapshot: u64) -> Earlier {
+        if !self.has_history.load(Acquire) {
+            return Earlier::Unchanged;
+        }
+        self.state.read().history.earlier(id, snapshot)
+    }
+
+    /// Merges the changes so far into the leaves. Call it once for a scan, after its snapshot is
+    /// registered: what changes from then on is in the history, so that [`Kind::fill`] need not know
+    /// whether it is in the leaves.
+    pub(crate) fn prepare_scan(&self) {
+        let goal = {
+            let state = self.state.read();
+            if state.ordered.is_settled() {
+                return;
+            }
+            state.ordered.pushed()
+        };
+        while !self.state.write().ordered.settle_some(goal, SETTLE_PER_HOLD) {}
+    }
+
+    /// Replaces what `chunk` holds with the next entries that a living snapshot sees, up to `max`,
+    /// at least one unless there is none. Go on from the last id.
+    pub(crate) fn fill(
+        &self,
+        chunk: &mut Chunk,
+        snapshot: u64,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        max: usize,
+    ) {
+        chunk.clear();
+        let (mut start, mut end) = (start_of(bounds.0), end_of(bounds.1));
+        loop {
+            let state = self.state.read();
+            let view = View { leaves: state.ordered.leaves(), history: &state.history, snapshot };
+            let range = IdRange { start: &start, end: end.as_deref() };
+            let mut filler = Filler { chunk: &mut *chunk, max, budget: 2 * max + 256 };
+            match view.fill(range, reverse, &mut filler) {
+                Progress::End | Progress::Filled => return,
+                Progress::Passed(id) if reverse => end = Some(id),
+                Progress::Passed(id) => start = start_of(Bound::Excluded(&id)),
+            }
+        }
+    }
+
+    /// Forgets what no snapshot needs any more, a little in each hold of the lock.
+    pub(crate) fn prune(&self, snapshots: &Snapshots) {
+        let prune = || -> Option<Pruned> {
+            if !self.has_history.load(Acquire) {
+                return None;
+            }
+            let mut state = self.state.write();
+            let pruned = state.history.prune(snapshots, PRUNE_PER_HOLD);
+            self.has_history.store(!state.history.is_empty(), Release);
+            pruned
+        };
+        while prune().is_some() {}
+    }
+
+    /// What the kind has in each segment, in the order of segments.
+    pub(crate) fn usage(&self) -> Vec<SegmentUsage> {
+        self.state.read().usage.rows().to_vec()
+    }
+
+    /// Forgets the figures of a segment that is gone.
+    pub(crate) fn forget_segment(&self, segment: SegmentId) {
+        self.state.write().usage.forget(segment);
+    }
+
+    /// The heap bytes of all of it, as far as they are known.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let state = self.state.read();
+        let heap = state.ordered.size() + state.history.size() + state.usage.size();
+        size_of::<Kind>() + self.name.len() + heap + self.stale.size() + self.points.size()
+    }
+}
+
+/// What only tests ask.
+#[cfg(test)]
+impl Kind {
+    /// How many slots the point table has, stale ones included.
+    pub(super) fn slots(&self) -> usize {
+        self.points.len()
+    }
+
+    pub(super) fn has_history(&self) -> bool {
+        !self.state.read().history.is_empty()
+    }
+
+    /// How many entries there are, and how many leaves they are in.
+    pub(super) fn leaf_counts(&self) -> (usize, usize) {
+        let state = self.state.read();
+        (state.ordered.leaves().len(), state.ordered.leaves().leaves())
+    }
+}

@@ -1,0 +1,111 @@
+//! What lives where: the figures that compaction plans by.
+
+use crate::format::location::{Location, SegmentId};
+
+/// What one kind has in one segment. Bytes are those of whole frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentUsage {
+    pub(crate) segment: SegmentId,
+    pub(crate) live_count: u64,
+    pub(crate) live_bytes: u64,
+    /// Live and dead, tombstones included.
+    pub(crate) total_bytes: u64,
+    /// No put in the segment is older, in µs since 1970; greater than `newest` if it has none.
+    pub(crate) oldest: i64,
+    /// No put in the segment is newer.
+    pub(crate) newest: i64,
+}
+
+/// A kind's figures, by segment.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    rows: Vec<SegmentUsage>,
+}
+
+impl Usage {
+    pub(super) fn rows(&self) -> &[SegmentUsage] {
+        &self.rows
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.rows.capacity() * size_of::<SegmentUsage>()
+    }
+
+    /// The row of a segment. The active segment is the last, and asked for most.
+    fn row(&mut self, segment: SegmentId) -> &mut SegmentUsage {
+        let at = match self.rows.last() {
+            Some(last) if last.segment == segment => self.rows.len() - 1,
+            _ => self.rows.binary_search_by_key(&segment, |row| row.segment).unwrap_or_else(|at| {
+                let (oldest, newest) = (i64::MAX, i64::MIN);
+                let row = SegmentUsage {
+                    segment,
+                    live_count: 0,
+                    live_bytes: 0,
+                    total_bytes: 0,
+                    oldest,
+                    newest,
+                };
+                self.rows.insert(at, row);
+                at
+            }),
+        };
+        &mut self.rows[at]
+    }
+
+    /// A record was put.
+    pub(super) fn put(&mut self, location: Location, time_micros: i64) {
+        let row = self.row(location.place.segment);
+        row.live_count += 1;
+        row.live_bytes += location.len_bytes();
+        row.total_bytes += location.len_bytes();
+        row.oldest = row.oldest.min(time_micros);
+        row.newest = row.newest.max(time_micros);
+    }
+
+    /// A live record became dead.
+    pub(super) fn bury(&mut self, location: Location) {
+        let row = self.row(location.place.segment);
+        row.live_count -= 1;
+        row.live_bytes -= location.len_bytes();
+    }
+
+    /// Many did. They come in stretches of one segment, more often than not.
+    pub(super) fn bury_all(&mut self, locations: impl Iterator<Item = Location>) {
+        let mut stretch: Option<(SegmentId, u64, u64)> = None;
+        for location in locations {
+            let segment = location.place.segment;
+            match &mut stretch {
+                Some((last, count, bytes)) if *last == segment => {
+                    *count += 1;
+                    *bytes += location.len_bytes();
+                }
+                _ => self.bury_stretch(stretch.replace((segment, 1, location.len_bytes()))),
+            }
+        }
+        self.bury_stretch(stretch);
+    }
+
+    fn bury_stretch(&mut self, stretch: Option<(SegmentId, u64, u64)>) {
+        let Some((segment, count, bytes)) = stretch else { return };
+        let row = self.row(segment);
+        row.live_count -= count;
+        row.live_bytes -= bytes;
+    }
+
+    /// Everything became dead.
+    pub(super) fn bury_everything(&mut self) {
+        for row in &mut self.rows {
+            (row.live_count, row.live_bytes) = (0, 0);
+        }
+    }
+
+    /// Bytes were written that nothing will ever point to.
+    pub(super) fn note_dead(&mut self, segment: SegmentId, bytes: u64) {
+        self.row(segment).total_bytes += bytes;
+    }
+
+    /// Forgets a segment that is gone.
+    pub(super) fn forget(&mut self, segment: SegmentId) {
+        self.rows.retain(|row| row.segment != segment);
+    }
+}
