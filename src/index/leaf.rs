@@ -4,12 +4,13 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::chunk::Chunk;
+use super::leaves::MAX_ENTRIES;
 use crate::format::location::{Location, Place, SegmentId};
 
-const END_LEN: usize = 2;
-const LOCATION_LEN: usize = 12;
+pub(super) const END_LEN: usize = 2;
+pub(super) const LOCATION_LEN: usize = 12;
 
-/// Up to [`MAX_ENTRIES`](super::leaves::MAX_ENTRIES) ids in order, with their locations, in one
+/// Up to [`MAX_ENTRIES`] ids in order, with their locations, in one
 /// allocation of the exact size. Ids never change; a location may be overwritten in place.
 ///
 /// ```text
@@ -70,6 +71,10 @@ impl Leaf {
             bytes.extend_from_slice(&encode(chunk.location(at)));
         }
         debug_assert_eq!(bytes.len(), size);
+        Leaf::from_parts(bytes, len, prefix_len)
+    }
+
+    pub(super) fn from_parts(bytes: Vec<u8>, len: usize, prefix_len: usize) -> Leaf {
         Leaf { bytes: bytes.into_boxed_slice(), len: len as u16, prefix_len: prefix_len as u16 }
     }
 
@@ -88,8 +93,28 @@ impl Leaf {
         self.len() * prefix_len + self.ends_at() - prefix_len
     }
 
-    fn prefix(&self) -> &[u8] {
+    pub(super) fn prefix(&self) -> &[u8] {
         &self.bytes[..usize::from(self.prefix_len)]
+    }
+
+    pub(super) fn suffixes(&self) -> &[u8] {
+        &self.bytes[usize::from(self.prefix_len)..self.ends_at()]
+    }
+
+    pub(super) fn ends(&self) -> &[u8] {
+        &self.bytes[self.ends_at()..self.locations_at()]
+    }
+
+    pub(super) fn locations(&self) -> &[u8] {
+        &self.bytes[self.locations_at()..]
+    }
+
+    /// Where in `suffixes` the suffix of the entry `at` starts; of the one after the last, the end.
+    #[inline]
+    pub(super) fn start(&self, at: usize) -> usize {
+        let Some(before) = at.checked_sub(1) else { return 0 };
+        let ends = self.ends();
+        usize::from(u16::from_le_bytes([ends[END_LEN * before], ends[END_LEN * before + 1]]))
     }
 
     fn ends_at(&self) -> usize {
@@ -102,11 +127,7 @@ impl Leaf {
 
     #[inline]
     fn suffix(&self, at: usize) -> &[u8] {
-        let ends = &self.bytes[self.ends_at()..self.locations_at()];
-        let end = |at: usize| usize::from(u16::from_le_bytes([ends[2 * at], ends[2 * at + 1]]));
-        let start = if at == 0 { 0 } else { end(at - 1) };
-        let base = usize::from(self.prefix_len);
-        &self.bytes[base + start..base + end(at)]
+        &self.suffixes()[self.start(at)..self.start(at + 1)]
     }
 
     #[inline]
@@ -130,6 +151,15 @@ impl Leaf {
         range: Range<usize>,
     ) -> impl DoubleEndedIterator<Item = Entry<'_>> {
         range.map(|at| self.entry(at))
+    }
+
+    pub(super) fn all_locations(&self) -> impl Iterator<Item = Location> {
+        self.locations().chunks_exact(LOCATION_LEN).map(decode)
+    }
+
+    /// How many more entries the leaf takes, if `id` comes behind all it has; otherwise 0.
+    pub(super) fn room_behind(&self, id: &[u8]) -> usize {
+        if self.cmp_last(id).is_lt() { MAX_ENTRIES.saturating_sub(self.len()) } else { 0 }
     }
 
     /// How the leaf's last id compares to `id`.
@@ -176,7 +206,7 @@ pub(super) fn common_len(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-fn encode(location: Location) -> [u8; LOCATION_LEN] {
+pub(super) fn encode(location: Location) -> [u8; LOCATION_LEN] {
     let mut bytes = [0; LOCATION_LEN];
     bytes[..4].copy_from_slice(&location.place.segment.0.to_le_bytes());
     bytes[4..8].copy_from_slice(&location.place.offset.to_le_bytes());

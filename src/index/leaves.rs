@@ -93,7 +93,7 @@ impl Leaves {
 
     /// Every leaf's locations, for a walk that needs no ids.
     pub(super) fn locations(&self) -> impl Iterator<Item = Location> {
-        self.map.values().flat_map(|leaf| (0..leaf.len()).map(|at| leaf.location(at)))
+        self.map.values().flat_map(Leaf::all_locations)
     }
 
     /// Merges the changes that wait at the head of `run` and belong to one leaf: at least one, at
@@ -112,9 +112,11 @@ impl Leaves {
             self.rebuild(None, run, count, scratch);
             return;
         };
+        let room = self.map.get(&home).map_or(0, |leaf| leaf.room_behind(run.get(0).0));
+        let count = if room > 0 { count.min(room) } else { count };
         let patched = self.patch(&home, run, count);
         run.advance(patched);
-        if patched < count {
+        if patched < count && !self.splice(&home, run, count - patched) {
             self.rebuild(Some(home), run, count - patched, scratch);
         }
     }
@@ -130,6 +132,18 @@ impl Leaves {
             }
         }
         count
+    }
+
+    /// Replaces the leaf at `home` in place with one that has the next `count` changes. False if
+    /// that is no simple matter.
+    fn splice(&mut self, home: &[u8], run: &mut Sorted, count: usize) -> bool {
+        let Some(leaf) = self.map.get_mut(home) else { return false };
+        let Some(new) = leaf.splice(run, count) else { return false };
+        self.entries = self.entries + new.len() - leaf.len();
+        self.heap = self.heap + new.size() - leaf.size();
+        *leaf = new;
+        run.advance(count);
+        true
     }
 
     /// Builds the leaf at `home` anew with the next `count` changes, splitting it where it grows

@@ -27,6 +27,7 @@ mod range;
 mod run;
 mod scan;
 mod snapshots;
+mod splice;
 mod stale;
 #[cfg(test)]
 mod tests;
