@@ -53,7 +53,7 @@ impl Detached {
         self.ordered.read().find(id)
     }
 
-    /// With complete leaves. A kind deleted whole is merged by the first who looks.
+    /// With complete leaves: the first who asks merges what waited when it was detached.
     pub(super) fn settled(&self) -> RwLockReadGuard<'_, Ordered> {
         if !self.ordered.read().is_settled() {
             self.ordered.write().settle();
@@ -163,6 +163,15 @@ impl History {
             return Earlier::Was(before);
         }
         base.map_or(Earlier::Unchanged, |detached| Earlier::Was(detached.find(id)))
+    }
+
+    /// A detached range after revision `snapshot` that a reader should first settle, without the
+    /// kind's lock.
+    pub(super) fn unsettled(&self, snapshot: u64) -> Option<Arc<Detached>> {
+        let unsettled = |detached: &&Arc<Detached>| {
+            detached.revision > snapshot && !detached.ordered.read().is_settled()
+        };
+        self.detached.iter().find(unsettled).cloned()
     }
 
     /// The prefix deletes after revision `snapshot`, the earliest first: the first that covers an

@@ -190,7 +190,7 @@ impl Kind {
         snapshots: &Snapshots,
     ) {
         let delta = i32::from(new.is_some()) - i32::from(old.is_some());
-        state.ordered.push(id, new, delta);
+        state.ordered.push(id, new, old);
         let pruned = state.history.prune(snapshots, PRUNE_PER_CHANGE);
         self.has_history.store(!state.history.is_empty(), Release);
         let count = self.count.load(Acquire);
@@ -236,19 +236,15 @@ impl Kind {
         snapshots: &Snapshots,
     ) -> (u64, Garbage) {
         let whole = prefix.is_empty();
-        if !whole {
-            self.prepare_scan();
-        }
         let mut guard = self.state.write();
         let state = &mut *guard;
         let (count, ordered) = if whole {
             state.usage.bury_everything();
             (self.count(), std::mem::take(&mut state.ordered))
         } else {
-            state.ordered.settle();
             let ordered = state.ordered.detach(prefix);
-            state.usage.bury_all(ordered.leaves().locations());
-            (ordered.leaves().len() as u64, ordered)
+            state.usage.bury_detached(&ordered);
+            (ordered.count(&[]), ordered)
         };
         let detached = Arc::new(Detached::new(revision, prefix, ordered));
         if snapshots.newest().is_some() {
@@ -316,6 +312,11 @@ impl Kind {
         let (mut start, mut end) = (start_of(bounds.0), end_of(bounds.1));
         loop {
             let state = self.state.read();
+            if let Some(detached) = state.history.unsettled(snapshot) {
+                drop(state);
+                drop(detached.settled());
+                continue;
+            }
             let view = View { leaves: state.ordered.leaves(), history: &state.history, snapshot };
             let range = IdRange { start: &start, end: end.as_deref() };
             let mut filler = Filler { chunk: &mut *chunk, max, budget: 2 * max + 256 };

@@ -7,11 +7,11 @@ use crate::format::location::Location;
 
 /// Changes wait in a run until it has this many, or a sixteenth of the kind's ids. A longer run
 /// visits each leaf for more changes at once, and costs memory.
-const RUN_MAX: usize = 4096;
+const RUN_MAX: usize = 16 << 10;
 const RUN_MIN: usize = 128;
 const RUN_SHARE: usize = 16;
 /// Or until their ids have this many bytes.
-const RUN_ID_BYTES: usize = 512 << 10;
+const RUN_ID_BYTES: usize = 1 << 20;
 
 /// Ids in leaves, with two runs of changes on top that aren't in them yet.
 ///
@@ -41,9 +41,9 @@ impl Ordered {
         self.leaves.size() + self.draining.size() + self.fresh.size()
     }
 
-    /// Sets or removes `id`; `delta` is by how much that changes the number of ids.
-    pub(super) fn push(&mut self, id: &[u8], location: Option<Location>, delta: i32) {
-        self.fresh.push(id, location, delta);
+    /// Points `id` to `new`, or removes it; `old` is what it was.
+    pub(super) fn push(&mut self, id: &[u8], new: Option<Location>, old: Option<Location>) {
+        self.fresh.push(id, new, old);
         self.pushed += 1;
         if !self.draining.is_empty() {
             self.drain_some();
@@ -115,9 +115,16 @@ impl Ordered {
         (self.leaves.count(prefix) as i64 + recent) as u64
     }
 
-    /// Takes out all ids that start with `prefix`. Settle first.
+    /// Takes out all ids that start with `prefix`, merged or not.
     pub(super) fn detach(&mut self, prefix: &[u8]) -> Ordered {
-        debug_assert!(self.is_settled());
-        Ordered { leaves: self.leaves.detach(prefix), ..Ordered::default() }
+        let mut detached = Ordered { leaves: self.leaves.detach(prefix), ..Ordered::default() };
+        self.draining.detach(prefix, &mut detached.fresh);
+        self.fresh.detach(prefix, &mut detached.fresh);
+        detached
+    }
+
+    /// The changes that wait, of an order that was just detached: new and old locations.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (Option<Location>, Option<Location>)> {
+        self.fresh.locations()
     }
 }

@@ -1,5 +1,7 @@
 //! Recent changes that wait to be merged into the leaves.
 
+use std::ops::Range;
+
 use super::leaf::common_len;
 use crate::format::location::Location;
 
@@ -7,10 +9,17 @@ use crate::format::location::Location;
 #[derive(Clone, Copy, Debug)]
 struct Change {
     end: u32,
-    /// By how much it changes the number of ids: -1, 0 or 1.
-    delta: i32,
     /// The id's new location; `None` removes it.
-    location: Option<Location>,
+    new: Option<Location>,
+    /// What it was before: so that what a prefix delete takes away can be reckoned unmerged.
+    old: Option<Location>,
+}
+
+impl Change {
+    /// By how much it changes the number of ids.
+    fn delta(&self) -> i64 {
+        i64::from(self.new.is_some()) - i64::from(self.old.is_some())
+    }
 }
 
 /// Changes in the order they were made; a later one of the same id counts.
@@ -29,9 +38,9 @@ pub(super) struct Sorted {
 }
 
 impl Run {
-    pub(super) fn push(&mut self, id: &[u8], location: Option<Location>, delta: i32) {
+    pub(super) fn push(&mut self, id: &[u8], new: Option<Location>, old: Option<Location>) {
         self.ids.extend_from_slice(id);
-        self.changes.push(Change { end: self.ids.len() as u32, delta, location });
+        self.changes.push(Change { end: self.ids.len() as u32, new, old });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -59,13 +68,28 @@ impl Run {
     /// The last change of `id`: its location, or that it was removed. Looks at every change.
     pub(super) fn find(&self, id: &[u8]) -> Option<Option<Location>> {
         let at = (0..self.len()).rev().find(|&at| self.id(at) == id)?;
-        Some(self.changes[at].location)
+        Some(self.changes[at].new)
     }
 
     /// By how much the run changes the number of ids that start with `prefix`.
     pub(super) fn delta(&self, prefix: &[u8]) -> i64 {
         let covered = (0..self.len()).filter(|&at| self.id(at).starts_with(prefix));
-        covered.map(|at| i64::from(self.changes[at].delta)).sum()
+        covered.map(|at| self.changes[at].delta()).sum()
+    }
+
+    /// Moves the changes of ids that start with `prefix` to `to`.
+    pub(super) fn detach(&mut self, prefix: &[u8], to: &mut Run) {
+        let all = std::mem::take(self);
+        for (at, change) in all.changes.iter().enumerate() {
+            let id = all.id(at);
+            let run = if id.starts_with(prefix) { &mut *to } else { &mut *self };
+            run.push(id, change.new, change.old);
+        }
+    }
+
+    /// What the changes put in place, and what they took away.
+    pub(super) fn locations(&self) -> impl Iterator<Item = (Option<Location>, Option<Location>)> {
+        self.changes.iter().map(|change| (change.new, change.old))
     }
 
     /// Sorts by the eight bytes after what all ids have in common, which decide nearly always: the
@@ -87,7 +111,7 @@ impl Run {
         for (_, at) in keys {
             match order.last_mut() {
                 Some(last) if self.id(*last as usize) == self.id(at as usize) => {
-                    self.changes[at as usize].delta += self.changes[*last as usize].delta;
+                    self.changes[at as usize].old = self.changes[*last as usize].old;
                     *last = at;
                 }
                 _ => order.push(at),
@@ -122,7 +146,7 @@ impl Sorted {
     /// The `nth` change that waits.
     pub(super) fn get(&self, nth: usize) -> (&[u8], Option<Location>) {
         let at = self.order[self.next + nth] as usize;
-        (self.run.id(at), self.run.changes[at].location)
+        (self.run.id(at), self.run.changes[at].new)
     }
 
     /// Marks `count` more as merged.
@@ -133,14 +157,29 @@ impl Sorted {
     pub(super) fn find(&self, id: &[u8]) -> Option<Option<Location>> {
         let waiting = &self.order[self.next..];
         let at = waiting.binary_search_by(|&at| self.run.id(at as usize).cmp(id)).ok()?;
-        Some(self.run.changes[waiting[at] as usize].location)
+        Some(self.run.changes[waiting[at] as usize].new)
+    }
+
+    /// Where the changes of ids that start with `prefix` stand in `order`.
+    fn covered(&self, prefix: &[u8]) -> Range<usize> {
+        let waiting = &self.order[self.next..];
+        let id = |at: &u32| self.run.id(*at as usize);
+        let from = self.next + waiting.partition_point(|at| id(at) < prefix);
+        let len = self.order[from..].partition_point(|at| id(at).starts_with(prefix));
+        from..from + len
     }
 
     pub(super) fn delta(&self, prefix: &[u8]) -> i64 {
-        let waiting = &self.order[self.next..];
-        let from = waiting.partition_point(|&at| self.run.id(at as usize) < prefix);
-        let covered =
-            waiting[from..].iter().take_while(|&&at| self.run.id(at as usize).starts_with(prefix));
-        covered.map(|&at| i64::from(self.run.changes[at as usize].delta)).sum()
+        let covered = &self.order[self.covered(prefix)];
+        covered.iter().map(|&at| self.run.changes[at as usize].delta()).sum()
+    }
+
+    /// Moves the changes of ids that start with `prefix` to `to`.
+    pub(super) fn detach(&mut self, prefix: &[u8], to: &mut Run) {
+        let covered = self.covered(prefix);
+        for at in self.order.drain(covered) {
+            let change = &self.run.changes[at as usize];
+            to.push(self.run.id(at as usize), change.new, change.old);
+        }
     }
 }

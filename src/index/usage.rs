@@ -1,6 +1,10 @@
 //! What lives where: the figures that compaction plans by.
 
+use super::ordered::Ordered;
 use crate::format::location::{Location, SegmentId};
+
+/// The widest span of segments that is counted in an array.
+const MAX_TALLY: usize = 1 << 16;
 
 /// What one kind has in one segment. Bytes are those of whole frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,27 +73,41 @@ impl Usage {
         row.live_bytes -= location.len_bytes();
     }
 
-    /// Many did. They come in stretches of one segment, more often than not.
-    pub(super) fn bury_all(&mut self, locations: impl Iterator<Item = Location>) {
-        let mut stretch: Option<(SegmentId, u64, u64)> = None;
-        for location in locations {
-            let segment = location.place.segment;
-            match &mut stretch {
-                Some((last, count, bytes)) if *last == segment => {
-                    *count += 1;
-                    *bytes += location.len_bytes();
-                }
-                _ => self.bury_stretch(stretch.replace((segment, 1, location.len_bytes()))),
+    /// All ids of an order that was just detached are gone.
+    pub(super) fn bury_detached(&mut self, ordered: &Ordered) {
+        // The leaves still have what waiting changes have buried already: first raise that.
+        for (_, old) in ordered.waiting() {
+            if let Some(old) = old {
+                let row = self.row(old.place.segment);
+                row.live_count += 1;
+                row.live_bytes += old.len_bytes();
             }
         }
-        self.bury_stretch(stretch);
+        ordered.waiting().filter_map(|(new, _)| new).for_each(|new| self.bury(new));
+        self.bury_all(ordered.leaves().locations());
     }
 
-    fn bury_stretch(&mut self, stretch: Option<(SegmentId, u64, u64)>) {
-        let Some((segment, count, bytes)) = stretch else { return };
-        let row = self.row(segment);
-        row.live_count -= count;
-        row.live_bytes -= bytes;
+    /// Many records did. Neighbours in key order may lie in any segment, so it counts by segment
+    /// first.
+    fn bury_all(&mut self, locations: impl Iterator<Item = Location>) {
+        let (Some(first), Some(last)) = (self.rows.first(), self.rows.last()) else { return };
+        let base = first.segment.0;
+        let span = (last.segment.0 - base) as usize + 1;
+        if span > MAX_TALLY {
+            locations.for_each(|location| self.bury(location));
+            return;
+        }
+        let mut tally = vec![(0, 0); span];
+        for location in locations {
+            let (count, bytes) = &mut tally[(location.place.segment.0 - base) as usize];
+            *count += 1;
+            *bytes += location.len_bytes();
+        }
+        for row in &mut self.rows {
+            let (count, bytes) = tally[(row.segment.0 - base) as usize];
+            row.live_count -= count;
+            row.live_bytes -= bytes;
+        }
     }
 
     /// Everything became dead.
