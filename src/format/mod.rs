@@ -1,4 +1,13 @@
 //! Bytes to values and back: the layout of every file. No I/O. The bytes are specified in
 //! `docs/format.md`.
 
+pub(crate) mod file;
 pub(crate) mod location;
+pub(crate) mod manifest;
+#[allow(missing_docs, unreachable_pub)]
+mod manifest_proto;
+pub(crate) mod names;
+pub(crate) mod record;
+pub(crate) mod segment;
+pub(crate) mod tail;
+pub(crate) mod varint;

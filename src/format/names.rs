@@ -1,0 +1,39 @@
+//! The names of the files in a store's directory, built and parsed here alone.
+
+use super::location::SegmentId;
+
+/// What the store consists of; replaced atomically.
+pub(crate) const MANIFEST: &str = "MANIFEST";
+/// The next manifest while it is written.
+pub(crate) const MANIFEST_NEW: &str = "MANIFEST.new";
+/// The file whose lock means owning the store.
+pub(crate) const LOCK: &str = "LOCK";
+/// The newest bytes of the log, for recovery after the death of the process.
+pub(crate) const TAIL: &str = "TAIL";
+
+const SEGMENT_SUFFIX: &str = ".seg";
+
+/// The file of a segment: its number in eight hex digits.
+pub(crate) fn segment(id: SegmentId) -> String {
+    format!("{:08x}{SEGMENT_SUFFIX}", id.0)
+}
+
+/// The segment that a file name stands for, if it is exactly what [`segment`] builds.
+pub(crate) fn parse_segment(name: &str) -> Option<SegmentId> {
+    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+    let id = SegmentId(u32::from_str_radix(digits, 16).ok()?);
+    (segment(id) == name).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_built_is_parsed() {
+        assert_eq!(parse_segment(&segment(SegmentId(0xab))), Some(SegmentId(0xab)));
+        for other in ["ab.seg", "000000AB.seg", "+00000ab.seg", "000000ab.seg.bak", "MANIFEST", ""] {
+            assert_eq!(parse_segment(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! Frames: the log's unit, a record in its place.
+//!
+//! ```text
+//! frame    = header-crc body-crc place record padding
+//! place    = flags [lag] [left]
+//! record   = type record-flags kind-len id-len value-len revision time [extension] kind id value
+//! ```
+//!
+//! `header-crc` (u32) covers the segment's salt and the frame's position, neither of which is
+//! stored in the frame, and every byte from `body-crc` to the last one before `kind`. `body-crc`
+//! (u32) covers the record and nothing of its place, so that compaction copies it unchanged.
+//! `docs/format.md` has every field.
+
+use bytes::{BufMut, BytesMut};
+
+use super::file::{le_u32, le_u64};
+use super::location::UNIT;
+use super::varint;
+use crate::key::{MAX_ID_LEN, MAX_KIND_LEN};
+
+/// The most bytes a value may have: 1 GiB.
+pub(crate) const MAX_VALUE_LEN: u64 = 1 << 30;
+/// The most bytes a batch may take in the log: 2 GiB.
+pub(crate) const MAX_BATCH_LEN: u64 = 2 << 30;
+/// The most operations a batch may have.
+pub(crate) const MAX_BATCH_OPS: usize = 1 << 24;
+/// The most bytes a record's extension may have.
+const MAX_EXTENSION_LEN: u64 = 1024;
+/// Enough for every header without its extension.
+pub(crate) const MAX_HEADER_LEN: usize = 64;
+/// How many bytes are needed to decode any header.
+pub(crate) const MAX_EXTENDED_HEADER_LEN: usize = MAX_HEADER_LEN + MAX_EXTENSION_LEN as usize;
+
+/// What a frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum FrameType {
+    /// A resource.
+    Put = 1,
+    /// The tombstone of one key.
+    Delete = 2,
+    /// The tombstone of all ids of a kind that start with `id`, which may be empty.
+    DeletePrefix = 3,
+    /// Nothing but its lag: how far the log is durable. `revision` is the last commit's.
+    Watermark = 4,
+    /// The segment ends here, and the log goes on in the next one.
+    End = 5,
+}
+
+impl FrameType {
+    fn new(byte: u8) -> Option<FrameType> {
+        Some(match byte {
+            1 => FrameType::Put,
+            2 => FrameType::Delete,
+            3 => FrameType::DeletePrefix,
+            4 => FrameType::Watermark,
+            5 => FrameType::End,
+            _ => return None,
+        })
+    }
+
+    /// Whether frames of this type carry a key and belong to commits.
+    pub(crate) fn is_record(self) -> bool {
+        matches!(self, FrameType::Put | FrameType::Delete | FrameType::DeletePrefix)
+    }
+}
+
+/// Flags of a frame's place.
+mod place_flag {
+    /// `left` is present.
+    pub(super) const BATCH: u8 = 1;
+    /// The commit begins here.
+    pub(super) const START: u8 = 2;
+    /// The commit asked for `Sync`.
+    pub(super) const SYNC: u8 = 4;
+    /// `lag` is present.
+    pub(super) const LAG: u8 = 8;
+    pub(super) const KNOWN: u8 = 15;
+}
+
+/// Flags of a record.
+mod record_flag {
+    /// An extension is present.
+    pub(super) const EXTENSION: u8 = 1;
+    /// One of the store's own records, outside users' names.
+    pub(super) const INTERNAL: u8 = 2;
+    pub(super) const KNOWN: u8 = 3;
+}
+
+/// What of a frame belongs to its place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FramePlace {
+    /// The durable watermark, a position, as it was when the commit was written.
+    pub(crate) watermark: Option<u64>,
+    /// How many bytes of the same commit follow this frame.
+    pub(crate) left: u64,
+    /// Whether the commit begins here.
+    pub(crate) start: bool,
+    /// Whether the commit asked for `Sync`.
+    pub(crate) sync: bool,
+}
+
+/// What of a frame belongs to the record, wherever it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record<'a> {
+    pub(crate) frame_type: FrameType,
+    pub(crate) revision: u64,
+    /// Microseconds since 1970, as the clock said.
+    pub(crate) time: i64,
+    pub(crate) kind: &'a [u8],
+    pub(crate) id: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+impl Record<'_> {
+    /// A frame without a key: a watermark or an end.
+    pub(crate) fn bare(frame_type: FrameType, revision: u64) -> Record<'static> {
+        Record { frame_type, revision, time: 0, kind: b"", id: b"", value: b"" }
+    }
+
+    /// No frame of this record is longer than this.
+    pub(crate) fn max_frame_len(&self) -> u64 {
+        let body = self.kind.len() + self.id.len() + self.value.len();
+        (MAX_HEADER_LEN + body) as u64
+    }
+}
+
+/// A decoded frame header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    pub(crate) frame_type: FrameType,
+    pub(crate) place: FramePlace,
+    pub(crate) internal: bool,
+    pub(crate) revision: u64,
+    pub(crate) time: i64,
+    kind_len: usize,
+    id_len: usize,
+    value_len: usize,
+    /// Where the record begins, past `place`.
+    record_at: usize,
+    /// Where the kind begins, past the header.
+    body_at: usize,
+}
+
+/// Why bytes are not a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bad {
+    /// The bytes end before the frame does.
+    Short,
+    /// A field is outside its bounds.
+    Field(&'static str),
+    /// The header's checksum does not match.
+    HeaderChecksum,
+    /// The record's checksum does not match.
+    BodyChecksum,
+}
+
+impl std::fmt::Display for Bad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Bad::Short => f.write_str("the bytes end before the frame does"),
+            Bad::Field(what) => write!(f, "a frame's {what} is out of bounds"),
+            Bad::HeaderChecksum => f.write_str("a frame header's checksum does not match"),
+            Bad::BodyChecksum => f.write_str("a record's checksum does not match"),
+        }
+    }
+}
+
+impl Header {
+    /// Reads the fields of a header, with bounds but without checksums. `position` is the frame's.
+    pub(crate) fn decode(bytes: &[u8], position: u64) -> Result<Header, Bad> {
+        let mut at = 8;
+        let flags = next(bytes, &mut at)?;
+        if flags & !place_flag::KNOWN != 0 {
+            return Err(Bad::Field("place flags"));
+        }
+        let mut place = FramePlace {
+            watermark: None,
+            left: 0,
+            start: flags & place_flag::START != 0,
+            sync: flags & place_flag::SYNC != 0,
+        };
+        if flags & place_flag::LAG != 0 {
+            let lag = number(bytes, &mut at)?.checked_mul(UNIT).ok_or(Bad::Field("lag"))?;
+            place.watermark = Some(position.checked_sub(lag).ok_or(Bad::Field("lag"))?);
+        }
+        if flags & place_flag::BATCH != 0 {
+            let left = number(bytes, &mut at)?.checked_mul(UNIT).ok_or(Bad::Field("rest"))?;
+            place.left = Some(left).filter(|l| *l <= MAX_BATCH_LEN).ok_or(Bad::Field("rest"))?;
+        }
+        let record_at = at;
+        let frame_type = FrameType::new(next(bytes, &mut at)?).ok_or(Bad::Field("type"))?;
+        let flags = next(bytes, &mut at)?;
+        if flags & !record_flag::KNOWN != 0 {
+            return Err(Bad::Field("record flags"));
+        }
+        let kind_len = usize::from(next(bytes, &mut at)?);
+        let id_len = bounded(bytes, &mut at, MAX_ID_LEN as u64, "id length")?;
+        let value_len = bounded(bytes, &mut at, MAX_VALUE_LEN, "value length")?;
+        let revision = number(bytes, &mut at)?;
+        let time = bytes.get(at..at + 8).map(|b| le_u64(b, 0) as i64).ok_or(Bad::Short)?;
+        at += 8;
+        if flags & record_flag::EXTENSION != 0 {
+            let len = bounded(bytes, &mut at, MAX_EXTENSION_LEN, "extension length")?;
+            at += len;
+            if bytes.len() < at {
+                return Err(Bad::Short);
+            }
+        }
+        let internal = flags & record_flag::INTERNAL != 0;
+        let body_at = at;
+        let header = Header {
+            frame_type, place, internal, revision, time, kind_len, id_len, value_len, record_at, body_at,
+        };
+        header.check_shape()?;
+        Ok(header)
+    }
+
+    /// The lengths that go with the frame's type.
+    fn check_shape(&self) -> Result<(), Bad> {
+        let keyed = self.kind_len > 0 && self.kind_len <= MAX_KIND_LEN;
+        let right = match self.frame_type {
+            FrameType::Put => keyed && self.id_len > 0,
+            FrameType::Delete => keyed && self.id_len > 0 && self.value_len == 0,
+            FrameType::DeletePrefix => keyed && self.value_len == 0,
+            FrameType::Watermark | FrameType::End => {
+                self.kind_len + self.id_len + self.value_len == 0 && self.place.left == 0
+            }
+        };
+        if right { Ok(()) } else { Err(Bad::Field("key or value length")) }
+    }
+
+    /// The frame's length with padding.
+    pub(crate) fn frame_len(&self) -> u64 {
+        (self.body_end() as u64).next_multiple_of(UNIT)
+    }
+
+    /// Where the value ends; padding follows.
+    fn body_end(&self) -> usize {
+        self.body_at + self.kind_len + self.id_len + self.value_len
+    }
+
+    /// Whether `bytes` have the header's checksum, for this segment and position.
+    pub(crate) fn check(&self, bytes: &[u8], salt: u64, position: u64) -> Result<(), Bad> {
+        if le_u32(bytes, 0) == header_crc(&bytes[4..self.body_at], salt, position) {
+            Ok(())
+        } else {
+            Err(Bad::HeaderChecksum)
+        }
+    }
+
+    /// Whether `bytes` hold the whole frame and have the record's checksum.
+    pub(crate) fn check_body(&self, bytes: &[u8]) -> Result<(), Bad> {
+        let record = bytes.get(self.record_at..self.body_end()).ok_or(Bad::Short)?;
+        if le_u32(bytes, 4) == crc32fast::hash(record) { Ok(()) } else { Err(Bad::BodyChecksum) }
+    }
+
+    /// Where in the frame kind, id and value lie.
+    pub(crate) fn ranges(&self) -> [std::ops::Range<usize>; 3] {
+        let id_at = self.body_at + self.kind_len;
+        let value_at = id_at + self.id_len;
+        [self.body_at..id_at, id_at..value_at, value_at..value_at + self.value_len]
+    }
+
+    /// The record in `bytes`, which hold the whole frame.
+    pub(crate) fn record<'a>(&self, bytes: &'a [u8]) -> Record<'a> {
+        let [kind, id, value] = self.ranges().map(|range| &bytes[range]);
+        let Header { frame_type, revision, time, .. } = *self;
+        Record { frame_type, revision, time, kind, id, value }
+    }
+}
+
+/// Decodes the frame that `bytes` begin with, and checks all of it.
+pub(crate) fn decode(bytes: &[u8], salt: u64, position: u64) -> Result<Header, Bad> {
+    let header = Header::decode(bytes, position)?;
+    header.check(bytes, salt, position)?;
+    header.check_body(bytes)?;
+    Ok(header)
+}
+
+/// Appends a frame to `out`, whose first byte (not the frame's) may be anywhere in the log.
+pub(crate) fn encode(
+    out: &mut BytesMut,
+    salt: u64,
+    position: u64,
+    place: &FramePlace,
+    record: &Record<'_>,
+) {
+    debug_assert!(position.is_multiple_of(UNIT));
+    let from = out.len();
+    out.reserve(record.max_frame_len() as usize);
+    out.put_u64_le(0);
+    encode_place(out, position, place);
+    let record_at = out.len();
+    out.put_u8(record.frame_type as u8);
+    out.put_u8(0);
+    out.put_u8(record.kind.len() as u8);
+    varint::put(out, record.id.len() as u64);
+    varint::put(out, record.value.len() as u64);
+    varint::put(out, record.revision);
+    out.put_i64_le(record.time);
+    let body_at = out.len();
+    out.extend_from_slice(record.kind);
+    out.extend_from_slice(record.id);
+    out.extend_from_slice(record.value);
+    seal(out, from, record_at, body_at, salt, position);
+}
+
+/// Appends the frame of a record that was read elsewhere, in a new place. The record and its
+/// checksum are copied as they are, so damage stays visible.
+pub(crate) fn encode_copy(
+    out: &mut BytesMut,
+    salt: u64,
+    position: u64,
+    place: &FramePlace,
+    header: &Header,
+    bytes: &[u8],
+) {
+    let from = out.len();
+    out.put_u64_le(0);
+    encode_place(out, position, place);
+    let record_at = out.len();
+    let body_at = record_at + header.body_at - header.record_at;
+    out.extend_from_slice(&bytes[header.record_at..header.body_end()]);
+    seal(out, from, record_at, body_at, salt, position);
+    out[from + 4..from + 8].copy_from_slice(&bytes[4..8]);
+    let crc = header_crc(&out[from + 4..body_at], salt, position);
+    out[from..from + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn encode_place(out: &mut BytesMut, position: u64, place: &FramePlace) {
+    let mut flags = 0;
+    flags |= if place.left > 0 || !place.start { place_flag::BATCH } else { 0 };
+    flags |= if place.start { place_flag::START } else { 0 };
+    flags |= if place.sync { place_flag::SYNC } else { 0 };
+    flags |= if place.watermark.is_some() { place_flag::LAG } else { 0 };
+    out.put_u8(flags);
+    if let Some(watermark) = place.watermark {
+        varint::put(out, (position - watermark) / UNIT);
+    }
+    if flags & place_flag::BATCH != 0 {
+        varint::put(out, place.left / UNIT);
+    }
+}
+
+/// Pads the frame that begins at `from` and fills in its two checksums.
+fn seal(
+    out: &mut BytesMut,
+    from: usize,
+    record_at: usize,
+    body_at: usize,
+    salt: u64,
+    position: u64,
+) {
+    let crc = crc32fast::hash(&out[record_at..]);
+    out[from + 4..from + 8].copy_from_slice(&crc.to_le_bytes());
+    let crc = header_crc(&out[from + 4..body_at], salt, position);
+    out[from..from + 4].copy_from_slice(&crc.to_le_bytes());
+    let padding = (out.len() - from).next_multiple_of(UNIT as usize) - (out.len() - from);
+    out.put_bytes(0, padding);
+}
+
+fn header_crc(header: &[u8], salt: u64, position: u64) -> u32 {
+    let mut place = [0; 16];
+    place[..8].copy_from_slice(&salt.to_le_bytes());
+    place[8..].copy_from_slice(&position.to_le_bytes());
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&place);
+    crc.update(header);
+    crc.finalize()
+}
+
+fn next(bytes: &[u8], at: &mut usize) -> Result<u8, Bad> {
+    let byte = *bytes.get(*at).ok_or(Bad::Short)?;
+    *at += 1;
+    Ok(byte)
+}
+
+fn number(bytes: &[u8], at: &mut usize) -> Result<u64, Bad> {
+    let short = bytes.len() < *at + varint::MAX_LEN;
+    varint::get(bytes, at).ok_or(if short { Bad::Short } else { Bad::Field("number") })
+}
+
+fn bounded(bytes: &[u8], at: &mut usize, limit: u64, what: &'static str) -> Result<usize, Bad> {
+    let value = number(bytes, at)?;
+    if value <= limit { Ok(value as usize) } else { Err(Bad::Field(what)) }
+}
+
+/// The exact length of the frame that [`encode`] makes.
+pub(crate) fn encoded_len(position: u64, place: &FramePlace, record: &Record<'_>) -> u64 {
+    let lag = place.watermark.map_or(0, |w| varint::len((position - w) / UNIT));
+    let left =
+        if place.left > 0 || !place.start { varint::len(place.left / UNIT) } else { 0 };
+    let lens = varint::len(record.id.len() as u64) + varint::len(record.value.len() as u64);
+    let header = 9 + lag + left + 3 + lens + varint::len(record.revision) + 8;
+    let body = record.kind.len() + record.id.len() + record.value.len();
+    ((header + body) as u64).next_multiple_of(UNIT)
+}
