@@ -1,0 +1,209 @@
+//! The segment that is written: frames are encoded into buffers that readers share, and reach the
+//! file in large writes behind.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::{Error, Result};
+use crate::format::record::{self, FramePlace, FrameType, Header, MAX_HEADER_LEN, Record};
+use crate::log::segment::Segment;
+use crate::log::tail::Tail;
+
+/// Commits share buffers of this size; a larger one has its own.
+const BLOCK_LEN: usize = 256 << 10;
+/// Pieces from this size on are written from where they are, not gathered first.
+const GATHER_LEN: usize = 64 << 10;
+/// The steps in which the file's room is allocated ahead of its end.
+const MIN_RESERVE: u64 = 64 << 10;
+const MAX_RESERVE: u64 = 4 << 20;
+/// Room that is kept behind every commit for a watermark frame and the end frame.
+pub(crate) const TRAILER_LEN: u64 = 128;
+
+/// The end of the log. One at a time, under the order lock.
+///
+/// `written <= tailed <= end <= reserved`: the file has the bytes below `written`, the kernel those
+/// below `tailed` (the tail file has the difference), and readers all below `end`.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) segment: Arc<Segment>,
+    end: u64,
+    written: u64,
+    tailed: u64,
+    reserved: u64,
+    block: BytesMut,
+    gathered: Vec<u8>,
+}
+
+impl Active {
+    /// Goes on behind a segment's first `end` bytes, which are final.
+    pub(crate) fn new(segment: Arc<Segment>, end: u64) -> Active {
+        segment.set_written(end);
+        Active {
+            segment,
+            end,
+            written: end,
+            tailed: end,
+            reserved: end,
+            block: BytesMut::new(),
+            gathered: Vec::new(),
+        }
+    }
+
+    /// The position behind the last byte.
+    pub(crate) fn position(&self) -> u64 {
+        self.segment.position(self.end)
+    }
+
+    /// The offset behind the last byte.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The position below which the file has every byte.
+    pub(crate) fn written_position(&self) -> u64 {
+        self.segment.position(self.written)
+    }
+
+    /// How many bytes the file lacks.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.end - self.written
+    }
+
+    /// Whether a commit of `len` bytes still fits.
+    pub(crate) fn has_room(&self, len: u64) -> bool {
+        self.end + len + TRAILER_LEN <= self.segment.capacity
+    }
+
+    /// Allocates the file's blocks for `len` more bytes and a step ahead, so that a full disk shows
+    /// before anything is ordered.
+    pub(crate) fn reserve(&mut self, len: u64) -> Result<()> {
+        let need = self.end + len + TRAILER_LEN;
+        if need <= self.reserved {
+            return Ok(());
+        }
+        let step = self.end.clamp(MIN_RESERVE, MAX_RESERVE);
+        let want = (need + step).min(self.segment.capacity).max(need);
+        let reserve = |to: u64| self.segment.file.reserve(self.reserved, to - self.reserved);
+        // Near the end of the disk what is needed may still fit where the step ahead does not.
+        let reserved = match reserve(want) {
+            Ok(()) => want,
+            Err(_) => {
+                reserve(need).map_err(|e| Error::io("reserve", &self.segment.path, e))?;
+                need
+            }
+        };
+        self.reserved = reserved;
+        Ok(())
+    }
+
+    /// Encodes one frame at the end of what [`seal`](Active::seal) will make one piece of.
+    /// Returns its offset. [`begin`](Active::begin) has made room.
+    pub(crate) fn encode(&mut self, place: &FramePlace, record: &Record<'_>) -> u64 {
+        let offset = self.end + self.block.len() as u64;
+        let position = self.segment.position(offset);
+        record::encode(&mut self.block, self.segment.salt, position, place, record);
+        offset
+    }
+
+    /// Makes room for a commit of at most `len` bytes in one buffer.
+    pub(crate) fn begin(&mut self, len: u64) {
+        debug_assert!(self.block.is_empty());
+        if self.block.capacity() < len as usize {
+            self.block = BytesMut::with_capacity((len as usize).max(BLOCK_LEN));
+        }
+    }
+
+    /// Ends the commit: readers may see its frames, and the log's end moves behind them.
+    pub(crate) fn seal(&mut self) -> Bytes {
+        let piece = self.block.split().freeze();
+        self.segment.push(self.end, piece.clone());
+        self.end += piece.len() as u64;
+        piece
+    }
+
+    /// Appends a frame that carries no key.
+    pub(crate) fn append_bare(&mut self, frame_type: FrameType, revision: u64, watermark: u64) {
+        let place = FramePlace { watermark: Some(watermark), left: 0, start: true, sync: false };
+        let record = Record::bare(frame_type, revision);
+        self.begin(record.max_frame_len());
+        self.encode(&place, &record);
+        self.seal();
+    }
+
+    /// Appends a frame that was read elsewhere, as it is but for its place. Returns its offset and
+    /// length.
+    pub(crate) fn copy(&mut self, header: &Header, bytes: &[u8]) -> (u64, u64) {
+        let watermark = header.place.watermark.map(|_| self.segment.position(self.segment.first));
+        let place = FramePlace { watermark, ..header.place };
+        self.begin(header.frame_len() + MAX_HEADER_LEN as u64);
+        let position = self.position();
+        record::encode_copy(&mut self.block, self.segment.salt, position, &place, header, bytes);
+        let offset = self.end;
+        self.seal();
+        (offset, self.end - offset)
+    }
+
+    /// Copies what the kernel lacks into the tail file.
+    pub(crate) fn copy_to_tail(&mut self, tail: &mut Tail, last: &Bytes) {
+        let from = self.end - last.len() as u64;
+        if self.tailed < from {
+            for (offset, piece) in self.segment.pieces(self.tailed) {
+                tail.store(self.segment.position(offset), &piece);
+            }
+        } else {
+            tail.store(self.segment.position(from), last);
+        }
+        self.tailed = self.end;
+    }
+
+    /// Writes what the file lacks. After an error the same bytes can be written again at the same
+    /// place.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        if self.written == self.end {
+            return Ok(());
+        }
+        let segment = self.segment.clone();
+        let mut at = self.written;
+        self.gathered.clear();
+        let write = |bytes: &[u8], at: u64| segment.file.write_all_at(bytes, at);
+        for (offset, piece) in segment.pieces(self.written) {
+            debug_assert_eq!(offset, at + self.gathered.len() as u64);
+            if piece.len() < GATHER_LEN {
+                self.gathered.extend_from_slice(&piece);
+                continue;
+            }
+            if !self.gathered.is_empty() {
+                write(&self.gathered, at).map_err(|e| self.failed(e))?;
+            }
+            write(&piece, offset).map_err(|e| self.failed(e))?;
+            at = offset + piece.len() as u64;
+            self.gathered.clear();
+        }
+        if !self.gathered.is_empty() {
+            write(&self.gathered, at).map_err(|e| self.failed(e))?;
+        }
+        self.written = self.end;
+        self.tailed = self.end;
+        self.segment.set_written(self.end);
+        Ok(())
+    }
+
+    /// Takes back everything from `offset` on: commits that failed before anyone saw them.
+    pub(crate) fn withdraw(&mut self, offset: u64) {
+        debug_assert!(offset >= self.written);
+        self.segment.withdraw(offset);
+        self.end = self.end.min(offset);
+        self.tailed = self.tailed.min(self.end);
+    }
+
+    /// Gives the room ahead of the end back to the file system.
+    pub(crate) fn trim(&mut self) -> Result<()> {
+        self.reserved = self.end;
+        self.segment.file.set_len(self.end).map_err(|e| Error::io("truncate", &self.segment.path, e))
+    }
+
+    fn failed(&self, source: std::io::Error) -> Error {
+        Error::io("write", &self.segment.path, source)
+    }
+}

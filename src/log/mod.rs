@@ -1,0 +1,10 @@
+//! The log on disk: segments, the one that is written, the tail file, and the manifest that names
+//! them all. Records go in at the end and are read by location; what they mean is not known here.
+
+pub(crate) mod active;
+pub(crate) mod manifest;
+pub(crate) mod scan;
+pub(crate) mod seal;
+pub(crate) mod segment;
+pub(crate) mod segments;
+pub(crate) mod tail;

@@ -1,0 +1,161 @@
+//! One segment: reading records by offset, from the buffers of what is not written yet and from
+//! the file.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use crate::disk::{File, Map};
+use crate::error::{Error, Result};
+use crate::format::location::SegmentId;
+use crate::format::record::{Header, MAX_EXTENDED_HEADER_LEN};
+
+/// A segment file that records are read from. While it is active, [`Active`](super::active::Active)
+/// alone moves its end.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) id: SegmentId,
+    pub(crate) salt: u64,
+    /// The position of the file's first byte.
+    pub(crate) base: u64,
+    pub(crate) capacity: u64,
+    /// The offset of the first frame.
+    pub(crate) first: u64,
+    /// For messages.
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn File>,
+    map: Option<Arc<dyn Map>>,
+    readable: RwLock<Readable>,
+}
+
+/// What can be read: the file up to `written`, and behind it the pieces that it lacks.
+#[derive(Debug, Default)]
+struct Readable {
+    written: u64,
+    /// The file's first `written` bytes, which never change again; empty without a mapping.
+    window: Bytes,
+    /// Offset and bytes of each commit behind `written`, in order, without a gap.
+    recent: VecDeque<(u64, Bytes)>,
+}
+
+impl Segment {
+    /// A segment whose first `written` bytes are final. With `mapped`, they are read through a
+    /// mapping where the disk has one.
+    pub(crate) fn new(
+        header: crate::format::segment::SegmentHeader,
+        first: u64,
+        path: PathBuf,
+        file: Arc<dyn File>,
+        mapped: bool,
+    ) -> Result<Segment> {
+        let map = match mapped {
+            true => file.map(header.capacity).map_err(|e| Error::io("map", &path, e))?,
+            false => None,
+        };
+        Ok(Segment {
+            id: header.id,
+            salt: header.salt,
+            base: header.base,
+            capacity: header.capacity,
+            first,
+            path,
+            file,
+            map,
+            readable: RwLock::default(),
+        })
+    }
+
+    /// A byte's position in the log.
+    pub(crate) fn position(&self, offset: u64) -> u64 {
+        self.base + offset
+    }
+
+    /// The file's first `written` bytes are final: they are read from it, no longer from pieces.
+    pub(crate) fn set_written(&self, written: u64) {
+        let window = self.map.clone().map(|map| map.prefix(written)).unwrap_or_default();
+        let mut readable = self.readable.write();
+        readable.written = written;
+        let old = std::mem::replace(&mut readable.window, window);
+        while readable.recent.front().is_some_and(|(offset, _)| *offset < written) {
+            readable.recent.pop_front();
+        }
+        drop(readable);
+        drop(old);
+    }
+
+    /// How many bytes of the file are final.
+    pub(crate) fn written(&self) -> u64 {
+        self.readable.read().written
+    }
+
+    /// How many bytes can be read, those that the file lacks included.
+    pub(crate) fn len(&self) -> u64 {
+        let readable = self.readable.read();
+        let last = readable.recent.back();
+        last.map_or(readable.written, |(offset, bytes)| offset + bytes.len() as u64)
+    }
+
+    /// Adds the bytes that follow the last ones.
+    pub(crate) fn push(&self, offset: u64, bytes: Bytes) {
+        self.readable.write().recent.push_back((offset, bytes));
+    }
+
+    /// Takes back the bytes from `offset` on, which nobody has seen.
+    pub(crate) fn withdraw(&self, offset: u64) {
+        self.readable.write().recent.retain(|(at, _)| *at < offset);
+    }
+
+    /// The pieces at and behind `offset` that the file lacks.
+    pub(crate) fn pieces(&self, offset: u64) -> Vec<(u64, Bytes)> {
+        let readable = self.readable.read();
+        let from = readable.recent.partition_point(|(at, _)| *at < offset);
+        readable.recent.range(from..).cloned().collect()
+    }
+
+    /// Bytes that begin with the frame at `offset` and hold all of it, if it is one. The frame's
+    /// length is believed here, and checked by whoever decodes it.
+    ///
+    /// # Errors
+    /// `Io` if the file can't be read; `Corrupt` if nothing was ever written there.
+    pub(crate) fn frame(&self, offset: u64) -> Result<Bytes> {
+        let readable = self.readable.read();
+        if offset < readable.written {
+            if self.map.is_some() {
+                return Ok(readable.window.slice(offset as usize..));
+            }
+            let written = readable.written;
+            drop(readable);
+            return self.pread_frame(offset, written);
+        }
+        let at = readable.recent.partition_point(|(at, _)| *at <= offset);
+        let piece = at.checked_sub(1).and_then(|at| readable.recent.get(at));
+        match piece {
+            Some((at, bytes)) if offset - at < bytes.len() as u64 => {
+                Ok(bytes.slice((offset - at) as usize..))
+            }
+            _ => Err(Error::corrupt(&self.path, offset, "a location points behind the log's end")),
+        }
+    }
+
+    fn pread_frame(&self, offset: u64, written: u64) -> Result<Bytes> {
+        let left = (written - offset) as usize;
+        let mut bytes = vec![0; left.min(MAX_EXTENDED_HEADER_LEN)];
+        self.read_at(&mut bytes, offset)?;
+        if let Ok(header) = Header::decode(&bytes, self.position(offset)) {
+            let (have, want) = (bytes.len(), left.min(header.frame_len() as usize));
+            if want > have {
+                bytes.resize(want, 0);
+                self.read_at(&mut bytes[have..], offset + have as u64)?;
+            }
+            bytes.truncate(want);
+        }
+        Ok(bytes.into())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.file.read_exact_at(buf, offset).map_err(|e| Error::io("read", &self.path, e))
+    }
+}

@@ -1,0 +1,131 @@
+//! The set of segments: made, opened, found by number.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::file::{HeaderError, MAX_HEADER_LEN};
+use crate::format::location::SegmentId;
+use crate::format::manifest::SegmentEntry;
+use crate::format::names;
+use crate::format::segment::{SegmentHeader, StoreId};
+use crate::log::segment::Segment;
+
+/// The segments of a store, by number.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    disk: Arc<dyn Disk>,
+    store_id: StoreId,
+    mapped: bool,
+    list: RwLock<Vec<Arc<Segment>>>,
+}
+
+impl Segments {
+    pub(crate) fn new(disk: Arc<dyn Disk>, store_id: StoreId, mapped: bool) -> Segments {
+        Segments { disk, store_id, mapped, list: RwLock::default() }
+    }
+
+    /// The segment that a location points into.
+    pub(crate) fn get(&self, id: SegmentId) -> Option<Arc<Segment>> {
+        let list = self.list.read();
+        let at = list.binary_search_by_key(&id, |segment| segment.id).ok()?;
+        Some(list[at].clone())
+    }
+
+    /// The same, where not finding it is an error.
+    pub(crate) fn find(&self, id: SegmentId) -> Result<Arc<Segment>> {
+        self.get(id).ok_or_else(|| Error::MissingSegment { file: self.path(id) })
+    }
+
+    /// All segments, by number.
+    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
+        self.list.read().clone()
+    }
+
+    /// Adds a segment to those that are found.
+    pub(crate) fn insert(&self, segment: Arc<Segment>) {
+        let mut list = self.list.write();
+        let at = list.partition_point(|other| other.id < segment.id);
+        list.insert(at, segment);
+    }
+
+    /// Takes a segment out of those that are found.
+    pub(crate) fn remove(&self, id: SegmentId) {
+        self.list.write().retain(|segment| segment.id != id);
+    }
+
+    /// Makes a segment file with its header. Not durable, and not part of the store before the
+    /// manifest names it.
+    pub(crate) fn create(&self, id: SegmentId, base: u64, capacity: u64) -> Result<Arc<Segment>> {
+        let salt = random_u64().map_err(|e| Error::io("draw a salt for", self.path(id), e))?;
+        let header = SegmentHeader { store_id: self.store_id, salt, base, capacity, id };
+        let bytes = header.encode();
+        let path = self.path(id);
+        let fail = |e| Error::io("create", &path, e);
+        let name = names::segment(id);
+        // A file of this name was made by someone who died before it was named.
+        match self.disk.remove(&name) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
+            _ => {}
+        }
+        let file = self.disk.create(&name).map_err(fail)?;
+        file.write_all_at(&bytes, 0).map_err(fail)?;
+        let first = bytes.len() as u64;
+        let segment = Segment::new(header, first, path, file, self.mapped)?;
+        segment.set_written(first);
+        Ok(Arc::new(segment))
+    }
+
+    /// Makes a segment durable, so that the manifest may name it.
+    pub(crate) fn publishable(&self, segment: &Segment) -> Result<()> {
+        segment.file.sync().map_err(|e| Error::io("sync", &segment.path, e))?;
+        self.disk.sync_dir().map_err(|e| Error::io("sync", self.disk.path(), e))
+    }
+
+    /// Opens a segment that the manifest names, and checks that it is the one.
+    pub(crate) fn open(&self, entry: &SegmentEntry, writable: bool) -> Result<Segment> {
+        let name = names::segment(entry.id());
+        let path = self.path(entry.id());
+        let opened =
+            if writable { self.disk.open(&name) } else { self.disk.open_read_only(&name) };
+        let file = match opened {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::MissingSegment { file: path });
+            }
+            opened => opened.map_err(|e| Error::io("open", &path, e))?,
+        };
+        let len = file.len().map_err(|e| Error::io("read", &path, e))?;
+        let mut bytes = vec![0; len.min(MAX_HEADER_LEN as u64) as usize];
+        file.read_exact_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
+        let (header, first) = match SegmentHeader::decode(&bytes) {
+            Ok(decoded) => decoded,
+            Err(HeaderError::Unknown(found)) => return Err(Error::Version { file: path, found }),
+            Err(HeaderError::Damaged(reason)) => return Err(Error::corrupt(path, 0, reason)),
+        };
+        let named = SegmentHeader {
+            store_id: self.store_id,
+            salt: entry.salt,
+            base: entry.base,
+            capacity: entry.capacity,
+            id: entry.id(),
+        };
+        if header != named {
+            return Err(Error::corrupt(path, 0, "this is not the segment that the manifest names"));
+        }
+        Segment::new(header, first, path, file, self.mapped)
+    }
+
+    /// Where a segment's file is, for messages.
+    pub(crate) fn path(&self, id: SegmentId) -> PathBuf {
+        self.disk.path().join(names::segment(id))
+    }
+}
+
+/// Eight random bytes from the operating system.
+fn random_u64() -> io::Result<u64> {
+    getrandom::u64().map_err(io::Error::from)
+}

@@ -1,0 +1,90 @@
+//! The tail file: how a commit reaches the kernel without a system call, and how recovery gets it
+//! back.
+//!
+//! What the segment lacks is copied into a small mapped ring; the segment's own write comes later
+//! and in bulk. The pages are the kernel's, so they outlive the process. Power loss may lose any of
+//! them, and what it promises rests on the segment and its fsync alone.
+
+use std::io;
+
+use crate::disk::{Disk, TailMap};
+use crate::error::{Error, Result};
+use crate::format::file::HeaderError;
+use crate::format::names;
+use crate::format::segment::StoreId;
+use crate::format::tail::{RING_LEN, RING_OFFSET, decode_header, encode_header};
+use crate::log::scan;
+
+/// A commit longer than this does not go through the tail file.
+pub(crate) const MAX_COMMIT_LEN: u64 = RING_LEN as u64 / 4;
+
+/// The tail file, mapped for writing.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    map: Box<dyn TailMap>,
+}
+
+impl Tail {
+    /// Creates the file; durable when this returns. `None` where the file system isn't known to
+    /// overwrite in place.
+    pub(crate) fn create(disk: &dyn Disk, store_id: &StoreId) -> io::Result<Option<Tail>> {
+        let len = RING_OFFSET + RING_LEN;
+        let map = disk.create_tail(names::TAIL, &encode_header(store_id), len)?;
+        disk.sync_dir()?;
+        Ok(map.map(|map| Tail { map }))
+    }
+
+    /// Copies the log's bytes at `position`. The caller sees to it that what they overwrite, a ring
+    /// length before, is in its segment.
+    pub(crate) fn store(&mut self, position: u64, bytes: &[u8]) {
+        let at = (position % RING_LEN as u64) as usize;
+        let (first, rest) = bytes.split_at(bytes.len().min(RING_LEN - at));
+        self.map.store(RING_OFFSET + at, first);
+        if !rest.is_empty() {
+            self.map.store(RING_OFFSET, rest);
+        }
+    }
+}
+
+/// A copy of the ring that a dead process left.
+pub(crate) struct TailCopy {
+    ring: Vec<u8>,
+}
+
+impl TailCopy {
+    /// Reads the tail file that the manifest says is there.
+    pub(crate) fn read(disk: &dyn Disk, store_id: &StoreId) -> Result<TailCopy> {
+        let path = disk.path().join(names::TAIL);
+        let read = || -> io::Result<Vec<u8>> {
+            let file = disk.open_read_only(names::TAIL)?;
+            let mut bytes = vec![0; (file.len()? as usize).min(RING_OFFSET + RING_LEN)];
+            file.read_exact_at(&mut bytes, 0)?;
+            Ok(bytes)
+        };
+        let mut bytes = match read() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::corrupt(path, 0, "the tail file is missing: the manifest names it"));
+            }
+            read => read.map_err(|e| Error::io("read", &path, e))?,
+        };
+        match decode_header(&bytes) {
+            Err(HeaderError::Unknown(found)) => return Err(Error::Version { file: path, found }),
+            Err(HeaderError::Damaged(reason)) => return Err(Error::corrupt(path, 0, reason)),
+            Ok((id, len)) if id != *store_id || len != RING_LEN as u64 => {
+                return Err(Error::corrupt(path, 0, "the tail file belongs to another store"));
+            }
+            Ok(_) if bytes.len() != RING_OFFSET + RING_LEN => {
+                return Err(Error::corrupt(path, bytes.len() as u64, "the tail file is cut short"));
+            }
+            Ok(_) => Ok(TailCopy { ring: bytes.split_off(RING_OFFSET) }),
+        }
+    }
+
+    /// The frames that continue a segment at `position` without a gap.
+    pub(crate) fn following(&self, salt: u64, position: u64) -> Vec<u8> {
+        let mut bytes = self.ring.clone();
+        bytes.rotate_left((position % RING_LEN as u64) as usize);
+        bytes.truncate(scan::frames_len(&bytes, salt, position));
+        bytes
+    }
+}
