@@ -1,0 +1,43 @@
+//! A commit's changes enter the index, all of them or, to whoever reads, none.
+
+use std::sync::atomic::Ordering;
+
+use crate::index::Kind;
+use crate::state::{Effect, State};
+
+/// Makes a commit visible. Called in the order of revisions, one at a time.
+pub(crate) fn apply<'a>(
+    state: &State,
+    revision: u64,
+    time: i64,
+    changes: impl ExactSizeIterator<Item = (&'a Kind, &'a [u8], Effect)> + Clone,
+) {
+    let wide = |effect: Effect| matches!(effect, Effect::DeletePrefix { .. });
+    let many = changes.len() > 1 || changes.clone().any(|(_, _, effect)| wide(effect));
+    let guard = state.apply.lock();
+    if many {
+        state.applying.fetch_add(1, Ordering::AcqRel);
+    }
+    let snapshots = state.index.snapshots();
+    let mut garbage = Vec::new();
+    for (kind, id, effect) in changes {
+        match effect {
+            Effect::Put { new, old } => kind.put(id, new, old, revision, time, snapshots),
+            Effect::Delete { tombstone, old } => {
+                kind.delete(id, old, revision, snapshots);
+                kind.note_dead(tombstone.place.segment, tombstone.len_bytes());
+            }
+            Effect::DeletePrefix { tombstone } => {
+                garbage.push(kind.delete_prefix(id, revision, snapshots).1);
+                kind.note_dead(tombstone.place.segment, tombstone.len_bytes());
+            }
+        }
+    }
+    state.visible.store(revision, Ordering::Release);
+    if many {
+        state.applying.fetch_add(1, Ordering::AcqRel);
+    }
+    drop(guard);
+    // What a whole kind consisted of is freed off the locks.
+    drop(garbage);
+}

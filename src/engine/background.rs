@@ -1,0 +1,106 @@
+//! The thread that does what commits leave behind: syncs, seals, prepares, cleans.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use super::{group, roll};
+use crate::error::{Error, Result};
+use crate::log::seal;
+use crate::state::{Health, State};
+
+/// How many slots of deleted keys are cleared in one go.
+const CLEAN_LEN: usize = 1024;
+
+/// Starts the thread. It ends when it is told to.
+pub(crate) fn start(state: &Arc<State>) -> Result<JoinHandle<()>> {
+    let shared = state.clone();
+    let spawned = std::thread::Builder::new().name("kindlog".to_owned()).spawn(move || run(&shared));
+    spawned.map_err(|e| Error::io("start a thread for", state.disk.path(), e))
+}
+
+/// Tells the thread to end, and waits for it.
+pub(crate) fn stop(state: &State, thread: JoinHandle<()>) {
+    state.background.raise(&state.background.stop);
+    let _ = thread.join();
+}
+
+fn run(state: &State) {
+    let background = &state.background;
+    loop {
+        let mut idle = background.idle.lock();
+        while !background.is_raised() {
+            background.told.wait(&mut idle);
+        }
+        if background.waits_for_interval() {
+            background.told.wait_for(&mut idle, state.options.sync_interval);
+        }
+        drop(idle);
+        if background.stop.load(Ordering::Acquire) {
+            return;
+        }
+        background.now.store(false, Ordering::Release);
+        background.dirty.store(false, Ordering::Release);
+        // Errors reach whoever commits next. A full disk is tried again at the next interval.
+        let done = sync_due(state).and_then(|()| seal_rolled(state)).and_then(|()| prepare(state));
+        if done.is_err() && state.order.lock().health == Health::Broken {
+            state.tell_dirty();
+        }
+        clean(state);
+    }
+}
+
+fn sync_due(state: &State) -> Result<()> {
+    let mut order = state.lock_order()?;
+    group::sync(state, &mut order)
+}
+
+/// Takes down, durably, that full segments end where they end.
+pub(crate) fn seal_rolled(state: &State) -> Result<()> {
+    loop {
+        let next = {
+            let order = state.order.lock();
+            let rolled = order.rolled.iter().find(|rolled| rolled.synced);
+            rolled.map(|rolled| (rolled.segment.clone(), rolled.length, order.durable))
+        };
+        let Some((segment, length, durable)) = next else { return Ok(()) };
+        let sealed = seal::summarize(&segment, length)?;
+        state.manifest.update(|manifest| {
+            manifest.watermark = manifest.watermark.max(durable);
+            for entry in manifest.segments.iter_mut().filter(|entry| entry.id() == segment.id) {
+                entry.sealed = Some(sealed.clone());
+            }
+        })?;
+        // The room ahead that was never used. The length is already what counts.
+        let _ = segment.file.set_len(length);
+        state.order.lock().rolled.retain(|rolled| rolled.segment.id != segment.id);
+    }
+}
+
+/// Makes the next segment, and raises the ceiling, ahead of need.
+fn prepare(state: &State) -> Result<()> {
+    let (asked, low) = {
+        let order = state.order.lock();
+        (order.asked, order.ceiling - order.revision < roll::CEILING_STEP / 2)
+    };
+    if asked {
+        roll::prepare(state)?;
+    }
+    if low {
+        let ceiling = state.order.lock().revision + roll::CEILING_STEP;
+        state.manifest.update(|manifest| manifest.revision_ceiling = ceiling)?;
+        let mut order = state.order.lock();
+        order.ceiling = order.ceiling.max(ceiling);
+    }
+    Ok(())
+}
+
+fn clean(state: &State) {
+    for kind in state.index.kinds() {
+        while !kind.clean(CLEAN_LEN) {
+            if state.background.stop.load(Ordering::Acquire) {
+                return;
+            }
+        }
+    }
+}

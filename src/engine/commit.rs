@@ -1,0 +1,456 @@
+//! Commits: decided, ordered, encoded, handed on.
+//!
+//! Everything about a commit is decided under the order lock, against all commits before it, also
+//! those that are not visible yet (the overlay). A weak commit with nothing in flight before it is
+//! visible at once; every other one is pending until a sync covers it (`group`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
+
+use super::apply::apply;
+use super::read::{self, now_micros};
+use super::{group, heal, roll};
+use crate::error::{Error, Result};
+use crate::format::location::Location;
+use crate::format::record::{
+    FramePlace, FrameType, MAX_BATCH_LEN, MAX_BATCH_OPS, MAX_VALUE_LEN, Record, encoded_len,
+};
+use crate::index::Kind;
+use crate::log::tail::{MAX_COMMIT_LEN, Tail};
+use crate::options::Durability;
+use crate::resource::Revision;
+use crate::state::{
+    Applied, Effect, Order, Overlaid, Pending, State, TailState, Ticket, overlay_key,
+};
+
+/// From this many bytes on, the committing thread writes what the file lacks.
+const FLUSH_LEN: u64 = 128 << 10;
+
+/// One change of a commit. Names and lengths are checked by whoever makes it; each key and each
+/// prefix comes at most once, prefixes before keys, and no prefix covers another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) kind: &'a str,
+    pub(crate) id: &'a str,
+    pub(crate) what: What<'a>,
+}
+
+/// What a change does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What<'a> {
+    Put(&'a [u8]),
+    Delete,
+    /// Deletes all ids that start with the change's id.
+    DeletePrefix,
+}
+
+/// What a condition asks of a key's current state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expect {
+    /// The key is not there.
+    Absent,
+    /// The key is there, and this commit wrote it.
+    Revision(Revision),
+}
+
+/// How a commit ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// The commit's own, or the last one if nothing changed.
+    pub(crate) revision: Revision,
+    /// How many resources its deletes removed.
+    pub(crate) removed: u64,
+}
+
+/// A change that has an effect.
+struct Decided<'a> {
+    change: Change<'a>,
+    kind: Arc<Kind>,
+    old: Option<Location>,
+}
+
+/// Applies `changes`, all or none of them. `expect` is about the first one's key.
+pub(crate) fn commit(
+    state: &State,
+    changes: &[Change<'_>],
+    expect: Option<Expect>,
+    durability: Durability,
+) -> Result<Done> {
+    check_limits(changes)?;
+    let mut order = state.lock_order()?;
+    heal::heal(state, &mut order)?;
+    group::throttle(state, &mut order)?;
+    if changes.iter().any(|change| matches!(change.what, What::DeletePrefix)) {
+        group::drain(state, &mut order)?;
+    }
+    let mut awaited = false;
+    let decided = decide(state, &order, changes, expect, &mut awaited);
+    let (decided, removed) = match decided {
+        Ok(decided) if !decided.0.is_empty() => decided,
+        // The answer rests on what is in flight: it counts once that is durable.
+        nothing if awaited => {
+            group::drain(state, &mut order)?;
+            return nothing.map(|_| unchanged(&order));
+        }
+        nothing => return nothing.map(|_| unchanged(&order)),
+    };
+    let max_len = decided.iter().map(|d| record(d, 0, 0).max_frame_len()).sum();
+    roll::make_room(state, &mut order, max_len)?;
+    let time = now_micros();
+    let revision = order.revision + 1;
+    let written = write(&mut order, &decided, revision, time, durability, max_len);
+    state.counters.commits.fetch_add(1, Ordering::Relaxed);
+    if durability != Durability::Sync && order.pending.is_empty() {
+        finish_weak(state, &mut order, &decided, &written, time, durability)?;
+        drop(order);
+        state.tell_dirty();
+    } else {
+        let ticket = enqueue(&mut order, &decided, &written, time);
+        group::wait(state, &mut order, &ticket)?;
+    }
+    Ok(Done { revision: Revision::from(revision), removed })
+}
+
+/// What a committed frame became.
+struct Written {
+    revision: u64,
+    start: u64,
+    piece: bytes::Bytes,
+    locations: Vec<Location>,
+}
+
+fn unchanged(order: &Order) -> Done {
+    Done { revision: Revision::from(order.revision), removed: 0 }
+}
+
+fn check_limits(changes: &[Change<'_>]) -> Result<()> {
+    if changes.len() > MAX_BATCH_OPS {
+        return Err(Error::TooLarge { limit: MAX_BATCH_OPS as u64, len: changes.len() as u64 });
+    }
+    let mut len = 0;
+    for change in changes {
+        if let What::Put(value) = change.what {
+            check_value(value)?;
+            len += value.len() as u64;
+        }
+        len += (change.kind.len() + change.id.len()) as u64;
+    }
+    let len = len + (changes.len() * crate::format::record::MAX_HEADER_LEN) as u64;
+    match len <= MAX_BATCH_LEN {
+        true => Ok(()),
+        false => Err(Error::TooLarge { limit: MAX_BATCH_LEN, len }),
+    }
+}
+
+/// Refuses a value over 1 GiB.
+pub(crate) fn check_value(value: &[u8]) -> Result<()> {
+    match value.len() as u64 <= MAX_VALUE_LEN {
+        true => Ok(()),
+        false => Err(Error::TooLarge { limit: MAX_VALUE_LEN, len: value.len() as u64 }),
+    }
+}
+
+/// Finds out which changes have an effect, and on what. `awaited` tells whether a commit in flight
+/// had a say.
+fn decide<'a>(
+    state: &State,
+    order: &Order,
+    changes: &[Change<'a>],
+    expect: Option<Expect>,
+    awaited: &mut bool,
+) -> Result<(Vec<Decided<'a>>, u64)> {
+    let mut decided: Vec<Decided<'a>> = Vec::with_capacity(changes.len());
+    let (mut prefixes, mut removed) = (0, 0);
+    for (i, change) in changes.iter().enumerate() {
+        let kind = match change.what {
+            What::Put(_) => state.index.kind_or_create(change.kind),
+            What::Delete | What::DeletePrefix => match state.index.kind(change.kind) {
+                Some(kind) => kind,
+                None if i == 0 => {
+                    check_expectation(expect, || Ok(None))?;
+                    continue;
+                }
+                None => continue,
+            },
+        };
+        if let What::DeletePrefix = change.what {
+            let count = kind.count_prefix(change.id.as_bytes());
+            removed += count;
+            if count > 0 {
+                decided.push(Decided { change: *change, kind, old: None });
+                prefixes = decided.len();
+            }
+            continue;
+        }
+        let mut old = current(state, order, &kind, change.id, awaited)?;
+        if i == 0 {
+            check_expectation(expect, || revision_of(state, order, &kind, change.id, old))?;
+        }
+        if decided[..prefixes].iter().any(|before| covers(&before.change, change)) {
+            old = None;
+        }
+        match (change.what, old) {
+            (What::Delete, None) => continue,
+            (What::Delete, Some(_)) => removed += 1,
+            _ => {}
+        }
+        decided.push(Decided { change: *change, kind, old });
+    }
+    Ok((decided, removed))
+}
+
+/// Whether `before` is a prefix delete that covers the key of `change`.
+pub(crate) fn covers(before: &Change<'_>, change: &Change<'_>) -> bool {
+    matches!(before.what, What::DeletePrefix)
+        && before.kind == change.kind
+        && change.id.starts_with(before.id)
+}
+
+/// Where a key's resource is, after all commits that were ordered.
+fn current(
+    state: &State,
+    order: &Order,
+    kind: &Kind,
+    id: &str,
+    awaited: &mut bool,
+) -> Result<Option<Location>> {
+    if !order.overlay.is_empty()
+        && let Some(overlaid) = order.overlay.get(&overlay_key(kind.name(), id.as_bytes()))
+    {
+        *awaited = true;
+        return Ok(overlaid.location);
+    }
+    if order.overlay_deletes(kind.name(), id) {
+        *awaited = true;
+        return Ok(None);
+    }
+    match read::find(state, kind, id.as_bytes()) {
+        Ok(Some(found)) => Ok(Some(found.location())),
+        Ok(None) => Ok(None),
+        // A damaged record can be written over and deleted.
+        Err(Error::Corrupt { .. }) => Ok(kind.find_ordered(id.as_bytes())),
+        Err(error) => Err(error),
+    }
+}
+
+fn revision_of(
+    state: &State,
+    order: &Order,
+    kind: &Kind,
+    id: &str,
+    location: Option<Location>,
+) -> Result<Option<Revision>> {
+    if let Some(overlaid) = order.overlay.get(&overlay_key(kind.name(), id.as_bytes())) {
+        return Ok(overlaid.location.map(|_| Revision::from(overlaid.revision)));
+    }
+    let Some(location) = location else { return Ok(None) };
+    let found = read::at(state, kind, id.as_bytes(), location)?;
+    Ok(Some(Revision::from(found.header.revision)))
+}
+
+fn check_expectation(
+    expect: Option<Expect>,
+    current: impl FnOnce() -> Result<Option<Revision>>,
+) -> Result<()> {
+    let holds = |current: Option<Revision>| match expect {
+        None => true,
+        Some(Expect::Absent) => current.is_none(),
+        Some(Expect::Revision(revision)) => current == Some(revision),
+    };
+    if expect.is_none() {
+        return Ok(());
+    }
+    let current = current()?;
+    if holds(current) { Ok(()) } else { Err(Error::Conflict { current }) }
+}
+
+fn record<'a>(decided: &Decided<'a>, revision: u64, time: i64) -> Record<'a> {
+    let (frame_type, value) = match decided.change.what {
+        What::Put(value) => (FrameType::Put, value),
+        What::Delete => (FrameType::Delete, &[][..]),
+        What::DeletePrefix => (FrameType::DeletePrefix, &[][..]),
+    };
+    let (kind, id) = (decided.change.kind.as_bytes(), decided.change.id.as_bytes());
+    Record { frame_type, revision, time, kind, id, value }
+}
+
+/// Encodes the commit at the log's end. Nothing here can fail.
+fn write(
+    order: &mut Order,
+    decided: &[Decided<'_>],
+    revision: u64,
+    time: i64,
+    durability: Durability,
+    max_len: u64,
+) -> Written {
+    let watermark = Some(order.durable);
+    let sync = durability == Durability::Sync;
+    let active = order.active();
+    let (start, position) = (active.end(), active.position());
+    let place = |i: usize, left| FramePlace {
+        watermark: watermark.filter(|_| i == 0),
+        left,
+        start: i == 0,
+        sync,
+    };
+    // What follows each frame, from the last one to the first.
+    let mut lefts = vec![0; decided.len()];
+    for i in (1..decided.len()).rev() {
+        let record = record(&decided[i], revision, time);
+        lefts[i - 1] = lefts[i] + encoded_len(position, &place(i, lefts[i]), &record);
+    }
+    active.begin(max_len);
+    let mut offsets = Vec::with_capacity(decided.len());
+    for (i, one) in decided.iter().enumerate() {
+        offsets.push(active.encode(&place(i, lefts[i]), &record(one, revision, time)));
+    }
+    let piece = active.seal();
+    let (segment, end) = (active.segment.id, active.end());
+    let ends = offsets.iter().skip(1).copied().chain([end]);
+    let locations =
+        offsets.iter().zip(ends).map(|(at, end)| Location::new(segment, *at, end - at)).collect();
+    order.revision = revision;
+    order.commit_end = order.active().position();
+    order.unsynced += piece.len() as u64;
+    Written { revision, start, piece, locations }
+}
+
+/// A commit that nothing in flight precedes, and that need not wait for a sync.
+fn finish_weak(
+    state: &State,
+    order: &mut Order,
+    decided: &[Decided<'_>],
+    written: &Written,
+    time: i64,
+    durability: Durability,
+) -> Result<()> {
+    if durability == Durability::Os
+        && let Err(error) = hand_to_kernel(state, order, &written.piece)
+    {
+        return Err(heal::append_failed(state, order, written.start, error));
+    }
+    let effects = decided.iter().zip(&written.locations).map(|(one, new)| {
+        (&*one.kind, one.change.id.as_bytes(), effect(one, *new))
+    });
+    apply(state, written.revision, time, effects);
+    if order.active().unwritten() >= FLUSH_LEN && order.active().flush().is_err() {
+        // The commit itself is where it was promised to be. The next one finds out.
+        order.health = crate::state::Health::Broken;
+    }
+    Ok(())
+}
+
+/// Gives the kernel all that was committed: through the tail file where that is possible.
+fn hand_to_kernel(state: &State, order: &mut Order, piece: &bytes::Bytes) -> Result<()> {
+    if matches!(order.tail, TailState::NotYet) {
+        order.tail = create_tail(state)?;
+    }
+    let Order { active, tail, .. } = order;
+    let active = active.as_mut().expect("a store that is written has an active segment");
+    match tail {
+        // What lies behind the file's end has to fit in the ring.
+        TailState::Mapped(tail) if active.unwritten() <= MAX_COMMIT_LEN => {
+            active.copy_to_tail(tail, piece);
+            Ok(())
+        }
+        _ => active.flush(),
+    }
+}
+
+/// Makes the tail file and has the manifest name it, before anything depends on it.
+fn create_tail(state: &State) -> Result<TailState> {
+    let path = state.disk.path().join(crate::format::names::TAIL);
+    let tail = Tail::create(&*state.disk, &state.manifest.get().store_id())
+        .map_err(|e| Error::io("create", path, e))?;
+    let Some(tail) = tail else { return Ok(TailState::Unavailable) };
+    state.manifest.update(|manifest| manifest.tail = true)?;
+    Ok(TailState::Mapped(tail))
+}
+
+fn effect(decided: &Decided<'_>, new: Location) -> Effect {
+    match (decided.change.what, decided.old) {
+        (What::Put(_), old) => Effect::Put { new, old },
+        (What::Delete, Some(old)) => Effect::Delete { tombstone: new, old },
+        _ => Effect::DeletePrefix { tombstone: new },
+    }
+}
+
+/// Puts the commit behind those that are in flight.
+fn enqueue(
+    order: &mut MutexGuard<'_, Order>,
+    decided: &[Decided<'_>],
+    written: &Written,
+    time: i64,
+) -> Arc<Ticket> {
+    let ticket = Arc::new(Ticket::new());
+    let mut changes = Vec::with_capacity(decided.len());
+    for (one, new) in decided.iter().zip(&written.locations) {
+        let effect = effect(one, *new);
+        changes.push(Applied {
+            kind: one.kind.clone(),
+            id: one.change.id.as_bytes().into(),
+            effect,
+        });
+    }
+    let end = order.active().position();
+    let pending = Pending {
+        revision: written.revision,
+        time,
+        start: written.start,
+        end,
+        len: written.piece.len() as u64,
+        changes,
+        ticket: ticket.clone(),
+    };
+    order.overlay_commit(&pending);
+    order.pending.push_back(pending);
+    ticket
+}
+
+impl Order {
+    /// Lays a commit's changes over the index, for those that are decided after it. Prefix deletes
+    /// are ordered with nothing in flight, so whatever key is laid over is newer than they are.
+    pub(crate) fn overlay_commit(&mut self, pending: &Pending) {
+        for change in &pending.changes {
+            let location = match change.effect {
+                Effect::Put { new, .. } => Some(new),
+                Effect::Delete { .. } => None,
+                Effect::DeletePrefix { .. } => {
+                    let prefix = (change.kind.name().to_owned(), change.id.clone());
+                    self.overlay_prefixes.push(prefix);
+                    continue;
+                }
+            };
+            let key = overlay_key(change.kind.name(), &change.id);
+            self.overlay.insert(key, Overlaid { revision: pending.revision, location });
+        }
+    }
+    /// Takes a commit's changes off again, once the index has them.
+    pub(crate) fn overlay_done(&mut self, pending: &Pending) {
+        if self.pending.is_empty() {
+            self.overlay.clear();
+            self.overlay_prefixes.clear();
+            return;
+        }
+        for change in &pending.changes {
+            match change.effect {
+                Effect::DeletePrefix { .. } => self.overlay_prefixes.clear(),
+                _ => {
+                    let key = overlay_key(change.kind.name(), &change.id);
+                    if self.overlay.get(&key).is_some_and(|o| o.revision == pending.revision) {
+                        self.overlay.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a prefix delete in flight covers the key.
+    fn overlay_deletes(&self, kind: &str, id: &str) -> bool {
+        let covers = |(k, prefix): &(String, Box<[u8]>)| k == kind && id.as_bytes().starts_with(prefix);
+        self.overlay_prefixes.iter().any(covers)
+    }
+}

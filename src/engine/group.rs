@@ -1,0 +1,181 @@
+//! Group commit: whoever needs a sync and finds none under way does one for everybody.
+//!
+//! The leader writes what is buffered, lets the order lock go, syncs, and makes visible what the
+//! sync covered. Commits that are ordered meanwhile are covered by the next one.
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use super::apply::apply;
+use super::heal;
+use crate::disk::File;
+use crate::error::{Error, Result};
+use crate::format::record::FrameType;
+use crate::state::{Health, Order, State, Ticket};
+
+/// From this many unsynced bytes on, the background is asked for a sync before its interval.
+const SYNC_LEN: u64 = 8 << 20;
+/// Above this many, commits wait.
+const MAX_UNSYNCED_LEN: u64 = 64 << 20;
+
+/// Waits until a pending commit is visible, or has failed.
+pub(crate) fn wait(
+    state: &State,
+    order: &mut MutexGuard<'_, Order>,
+    ticket: &Arc<Ticket>,
+) -> Result<()> {
+    loop {
+        match ticket.get() {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => return Err(error.share()),
+            // Its own failure reaches the commit through its ticket, if it was among the failed.
+            None => drop(join(state, order)),
+        }
+    }
+}
+
+/// Waits until nothing is pending.
+pub(crate) fn drain(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
+    while !order.pending.is_empty() {
+        join(state, order)?;
+        check(order)?;
+    }
+    Ok(())
+}
+
+/// Makes everything that was committed so far durable.
+pub(crate) fn sync(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
+    let target = order.commit_end;
+    while order.durable < target {
+        check(order)?;
+        join(state, order)?;
+    }
+    Ok(())
+}
+
+/// Has the background sync when much is unsynced, and waits when it is too much: what is unsynced
+/// is what an unclean open rewrites.
+pub(crate) fn throttle(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
+    if order.unsynced >= SYNC_LEN && !order.leading {
+        state.tell_now();
+    }
+    while order.unsynced > MAX_UNSYNCED_LEN {
+        check(order)?;
+        join(state, order)?;
+    }
+    Ok(())
+}
+
+fn check(order: &Order) -> Result<()> {
+    match order.health {
+        Health::Poisoned => Err(Error::Poisoned),
+        Health::Closed => Err(Error::Closed),
+        Health::Good | Health::Broken => Ok(()),
+    }
+}
+
+/// Waits for the sync that is under way, or does one.
+pub(crate) fn join(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
+    if order.leading {
+        state.synced.wait(order);
+        return Ok(());
+    }
+    lead(state, order)
+}
+
+fn lead(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
+    let target = flush(state, order)?;
+    let covered = std::mem::take(&mut order.unsynced);
+    let mut files: Vec<(Arc<dyn File>, std::path::PathBuf)> = Vec::new();
+    for rolled in order.rolled.iter().filter(|rolled| !rolled.synced) {
+        files.push((rolled.segment.file.clone(), rolled.segment.path.clone()));
+    }
+    let segment = &order.active().segment;
+    files.push((segment.file.clone(), segment.path.clone()));
+    order.leading = true;
+    let synced = MutexGuard::unlocked(order, || {
+        state.counters.fsyncs.fetch_add(files.len() as u64, Ordering::Relaxed);
+        files.iter().try_for_each(|(file, path)| {
+            file.sync().map_err(|source| Error::in_doubt("sync", path, source))
+        })
+    });
+    order.leading = false;
+    match &synced {
+        Ok(()) => {
+            let files_synced = files.len() - 1;
+            let unsynced = order.rolled.iter_mut().filter(|rolled| !rolled.synced);
+            unsynced.take(files_synced).for_each(|rolled| rolled.synced = true);
+            order.durable = order.durable.max(target);
+            publish(state, order);
+            mark_durable(state, order, target);
+        }
+        Err(error) => {
+            order.unsynced += covered;
+            poison(order, error);
+        }
+    }
+    state.synced.notify_all();
+    synced
+}
+
+/// Writes what is buffered, and returns the position up to which a sync would do something.
+fn flush(state: &State, order: &mut Order) -> Result<u64> {
+    if let Err(error) = heal::heal(state, order) {
+        // What was written before the append that failed can still be synced.
+        let written = order.active().written_position();
+        let waiting = order.pending.front().is_some_and(|pending| pending.end <= written);
+        return if order.health == Health::Broken && waiting { Ok(written) } else { Err(error) };
+    }
+    let cut = order.active().end();
+    if let Err(error) = order.active().flush() {
+        return Err(heal::append_failed(state, order, cut, error));
+    }
+    Ok(order.active().position())
+}
+
+/// Makes visible, in order, what is durable.
+pub(crate) fn publish(state: &State, order: &mut Order) {
+    while order.pending.front().is_some_and(|pending| pending.end <= order.durable) {
+        let Some(pending) = order.pending.pop_front() else { return };
+        let changes = pending.changes.iter().map(|c| (&*c.kind, &*c.id, c.effect));
+        apply(state, pending.revision, pending.time, changes);
+        order.overlay_done(&pending);
+        let _ = pending.ticket.set(Ok(()));
+    }
+}
+
+/// Says in the log that it is durable up to here, for whoever opens it next. Not synced: it is
+/// evidence, not data. With commits queued it is they who carry the watermark.
+fn mark_durable(state: &State, order: &mut Order, target: u64) {
+    let (revision, durable) = (order.revision, order.durable);
+    let active = order.active();
+    if active.written_position() != target || active.unwritten() > 0 || active.reserve(0).is_err() {
+        return;
+    }
+    active.append_bare(FrameType::Watermark, revision, durable);
+    if active.flush().is_err() {
+        order.health = Health::Broken;
+        state.tell_dirty();
+    }
+}
+
+/// After a failed fsync the kernel may have dropped what it could not write, and calls its pages
+/// clean: no retry can be trusted, so there is none.
+pub(crate) fn poison(order: &mut Order, error: &Error) {
+    order.health = Health::Poisoned;
+    order.overlay.clear();
+    order.overlay_prefixes.clear();
+    for pending in order.pending.drain(..) {
+        let _ = pending.ticket.set(Err(in_doubt(error)));
+    }
+}
+
+/// The error of a commit that may or may not be there after the store is opened again.
+pub(crate) fn in_doubt(error: &Error) -> Error {
+    match error.share() {
+        Error::Io { op, path, source } => Error::in_doubt(op.name(), path, source),
+        other => other,
+    }
+}

@@ -1,0 +1,84 @@
+//! After an append that failed: the segment is closed, durably, behind its last good byte, and
+//! writing goes on in a new one.
+//!
+//! What was acknowledged before is in the buffers and, as `Os` promises, in the tail file. It is
+//! written again, the same bytes at the same place. What was not acknowledged is withdrawn: once
+//! the shortened length is durable it is certain never to come back.
+
+use super::group::{in_doubt, poison, publish};
+use super::roll;
+use crate::error::{Error, Result};
+use crate::log::active::Active;
+use crate::log::seal;
+use crate::state::{Health, Order, State};
+
+/// Handles a failed append. `cut` is the offset behind the last acknowledged byte, pending commits
+/// apart. Returns the error for whoever's commit failed.
+pub(crate) fn append_failed(state: &State, order: &mut Order, cut: u64, error: Error) -> Error {
+    order.health = Health::Broken;
+    let written = order.active().written_position();
+    let kept = order.pending.partition_point(|pending| pending.end <= written);
+    let failed: Vec<_> = order.pending.drain(kept..).collect();
+    let cut = failed.first().map_or(cut, |pending| pending.start);
+    order.active().withdraw(cut);
+    order.commit_end = order.commit_end.min(order.active().position());
+    order.unsynced -= failed.iter().map(|pending| pending.len).sum::<u64>().min(order.unsynced);
+    order.revision = match order.pending.back() {
+        Some(last) => last.revision,
+        None => state.visible.load(std::sync::atomic::Ordering::Acquire),
+    };
+    order.overlay.clear();
+    order.overlay_prefixes.clear();
+    let pending = std::mem::take(&mut order.pending);
+    pending.iter().for_each(|pending| order.overlay_commit(pending));
+    order.pending = pending;
+    let error = match heal(state, order) {
+        Ok(()) => error,
+        Err(_) => in_doubt(&error),
+    };
+    for pending in failed {
+        let _ = pending.ticket.set(Err(error.share()));
+    }
+    state.synced.notify_all();
+    error
+}
+
+/// Closes a broken segment and goes on in the next. Nothing to do in good health.
+///
+/// # Errors
+/// As long as it can't be done, nothing is committed, and the next commit tries again.
+pub(crate) fn heal(state: &State, order: &mut Order) -> Result<()> {
+    match order.health {
+        Health::Good => return Ok(()),
+        Health::Broken => {}
+        Health::Poisoned => return Err(Error::Poisoned),
+        Health::Closed => return Err(Error::Closed),
+    }
+    order.active().flush()?;
+    let (segment, end) = (order.active().segment.clone(), order.active().end());
+    if let Err(source) = segment.file.sync() {
+        let error = Error::in_doubt("sync", &segment.path, source);
+        poison(order, &error);
+        return Err(error);
+    }
+    let sealed = seal::summarize(&segment, end)?;
+    let next = roll::take_next(state, 0)?;
+    let durable = segment.position(end);
+    let closed = state.manifest.update(|manifest| {
+        manifest.watermark = manifest.watermark.max(durable);
+        for entry in manifest.segments.iter_mut().filter(|entry| entry.id() == segment.id) {
+            entry.sealed = Some(sealed.clone());
+        }
+    });
+    if let Err(error) = closed {
+        *state.prepared.lock() = Some(next);
+        return Err(error);
+    }
+    let first = next.first;
+    order.active = Some(Active::new(next, first));
+    order.durable = order.durable.max(durable);
+    order.asked = false;
+    order.health = Health::Good;
+    publish(state, order);
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! What the store does, one verb a file.
+
+pub(crate) mod apply;
+pub(crate) mod background;
+pub(crate) mod batch;
+pub(crate) mod close;
+pub(crate) mod commit;
+pub(crate) mod group;
+pub(crate) mod heal;
+pub(crate) mod read;
+pub(crate) mod recover;
+pub(crate) mod replay;
+pub(crate) mod rewrite;
+pub(crate) mod roll;
+pub(crate) mod scan;
+pub(crate) mod stats;
+pub(crate) mod survey;
+pub(crate) mod verify;
+pub(crate) mod view;

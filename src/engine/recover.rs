@@ -1,0 +1,407 @@
+//! Opening: manifest, segments, the log's end, the index; for the owner also a new place to write.
+//!
+//! Nothing on disk changes before everything that is there has been read and found sound, and what
+//! changes then is switched by one replacement of the manifest: a crash anywhere in between leaves
+//! the store as it was, to be recovered again.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use super::replay::Replay;
+use super::rewrite;
+use super::survey::Chain;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::location::Location;
+use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::names;
+use crate::format::record::Header;
+use crate::format::segment::StoreId;
+use crate::index::Index;
+use crate::log::manifest::ManifestFile;
+use crate::log::scan::Scan;
+use crate::log::segment::Segment;
+use crate::log::segments::Segments;
+use crate::log::tail::TailCopy;
+use crate::options::{MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, Options, ReadMode};
+use crate::state::{Health, Order, State, TailState};
+
+/// What opening the store found and did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// Records read: puts and deletes, live or not.
+    pub records: u64,
+    /// Bytes of the log that were read, the tail file's included.
+    pub bytes_read: u64,
+    /// Bytes behind the log's end that were discarded: commits that were being written when the
+    /// process or the machine stopped.
+    pub torn_bytes: u64,
+    /// Where the discarded bytes lie.
+    pub discarded: Vec<Discarded>,
+    /// Whether a `Sync` commit that was acknowledged may be among the discarded bytes: the medium
+    /// lost what it had promised, where nothing in the log can prove it. False is certain.
+    pub lost_acknowledged: bool,
+    /// The store had been closed in order.
+    pub clean: bool,
+    /// Bytes that no sync was known to cover and that were written again, into a new segment.
+    pub rewritten_bytes: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// A stretch of a file that is not part of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Discarded {
+    /// The segment's file.
+    pub file: PathBuf,
+    /// Where it begins.
+    pub offset: u64,
+    /// How long it is, up to the last byte that is not zero.
+    pub len: u64,
+}
+
+/// Opens a store on a disk.
+pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<State>, RecoveryReport)> {
+    let started = Instant::now();
+    check_options(&options)?;
+    let read_only = options.read_only;
+    if read_only || !options.create {
+        // Before the lock file is made where no store is.
+        read_manifest(&*disk)?.ok_or_else(|| no_store(&*disk))?;
+    }
+    let lock = if read_only { None } else { Some(take_lock(&*disk)?) };
+    let owned = read_only && is_locked(&*disk)?;
+    let manifest = read_manifest(&*disk)?;
+    let recovery = Recovery::read(disk, options, manifest, owned)?;
+    let (state, mut report) = if read_only { recovery.finish_reader()? } else { recovery.finish_owner()? };
+    *state.lock.lock() = lock;
+    report.elapsed = started.elapsed();
+    Ok((Arc::new(state), report))
+}
+
+fn check_options(options: &Options) -> Result<()> {
+    let size = options.segment_size;
+    if size > MAX_SEGMENT_SIZE {
+        return Err(Error::TooLarge { limit: MAX_SEGMENT_SIZE, len: size });
+    }
+    if size < MIN_SEGMENT_SIZE {
+        let source = io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("segment_size is {size} bytes, at least {MIN_SEGMENT_SIZE}"),
+        );
+        return Err(Error::io("open", PathBuf::new(), source));
+    }
+    Ok(())
+}
+
+fn no_store(disk: &dyn Disk) -> Error {
+    let source = io::Error::new(io::ErrorKind::NotFound, "there is no store here");
+    Error::io("open", disk.path(), source)
+}
+
+fn random_id(disk: &dyn Disk) -> Result<StoreId> {
+    let mut id = StoreId::default();
+    getrandom::fill(&mut id).map_err(|e| Error::io("draw an id for", disk.path(), e.into()))?;
+    Ok(id)
+}
+
+fn take_lock(disk: &dyn Disk) -> Result<Box<dyn crate::disk::Lock>> {
+    let path = disk.path().to_owned();
+    match disk.lock(names::LOCK) {
+        Ok(Ok(lock)) => Ok(lock),
+        Ok(Err(owner)) => Err(Error::Locked { path, owner }),
+        Err(source) => Err(Error::io("lock", path.join(names::LOCK), source)),
+    }
+}
+
+fn is_locked(disk: &dyn Disk) -> Result<bool> {
+    disk.is_locked(names::LOCK).map_err(|e| Error::io("lock", disk.path().join(names::LOCK), e))
+}
+
+/// The manifest. That there is none is the sign of a new store only where nothing else is.
+fn read_manifest(disk: &dyn Disk) -> Result<Option<Manifest>> {
+    if let Some(manifest) = ManifestFile::read(disk)? {
+        return Ok(Some(manifest));
+    }
+    let files = disk.list().map_err(|e| Error::io("list", disk.path(), e))?;
+    match files.iter().find(|name| names::parse_segment(name).is_some()) {
+        None => Ok(None),
+        Some(segment) => Err(Error::corrupt(
+            disk.path().join(names::MANIFEST),
+            0,
+            format!("the manifest is missing, but {segment} is there"),
+        )),
+    }
+}
+
+/// A store that has been read, but not yet been made writable.
+pub(super) struct Recovery {
+    pub(super) state: State,
+    pub(super) manifest: Manifest,
+    pub(super) report: RecoveryReport,
+    /// The unsealed segments.
+    pub(super) open: Vec<Arc<Segment>>,
+    pub(super) chain: Chain,
+    /// There was no manifest.
+    pub(super) is_new: bool,
+    /// The highest revision in the sealed segments.
+    sealed_revision: u64,
+    /// The store has a living owner elsewhere: only what is durable is read.
+    owned: bool,
+}
+
+impl Recovery {
+    /// Reads all segments, and the sealed ones into the index.
+    fn read(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        manifest: Option<Manifest>,
+        owned: bool,
+    ) -> Result<Recovery> {
+        let is_new = manifest.is_none();
+        let manifest = match manifest {
+            Some(manifest) => manifest,
+            None => Manifest::new(random_id(&*disk)?),
+        };
+        let writable = !options.read_only;
+        let mapped = options.read_mode == ReadMode::Mapped;
+        let segments = Segments::new(disk.clone(), manifest.store_id(), mapped);
+        let state = new_state(disk, options, manifest.clone(), segments);
+        let mut report = RecoveryReport { clean: manifest.clean, ..RecoveryReport::default() };
+        let mut open = Vec::new();
+        let mut replay = Replay::new(&state);
+        for (i, entry) in manifest.segments.iter().enumerate() {
+            let segment = state.segments.open(entry, writable)?;
+            let Some(sealed) = &entry.sealed else {
+                open.push(Arc::new(segment));
+                continue;
+            };
+            replay.oldest_to_come = oldest_put(&manifest.segments[i + 1..]);
+            let segment = Arc::new(segment);
+            segment.set_written(checked_len(&segment, sealed.length)?);
+            state.segments.insert(segment.clone());
+            report.bytes_read += sealed.length;
+            replay_sealed(&mut replay, &segment, sealed.length, sealed.digest)?;
+        }
+        report.records = replay.records;
+        let sealed_revision = replay.revision;
+        let tail = match manifest.tail && !owned {
+            true => Some(TailCopy::read(&*state.disk, &manifest.store_id())?),
+            false => None,
+        };
+        let chain = survey(&open, tail.as_ref(), manifest.watermark, owned)?;
+        Ok(Recovery { state, manifest, report, open, chain, is_new, sealed_revision, owned })
+    }
+
+    /// Reads the unsealed part into the index, and hands each of its commits' frames to `place`,
+    /// which says where in the end it lies. Nothing behind `limit`, a position, is read.
+    pub(super) fn replay_open(
+        &mut self,
+        limit: u64,
+        mut place: impl FnMut(&Segment, u64, &Header, &[u8]) -> Result<Location>,
+    ) -> Result<u64> {
+        let mut replay = Replay::new(&self.state);
+        replay.revision = self.sealed_revision;
+        for (segment, survey) in self.open.iter().zip(&self.chain.surveys).take(self.chain.reached) {
+            let end = readable_end(segment, survey.end, limit);
+            let mut scan =
+                Scan::new(&*segment.file, segment.salt, segment.base, segment.first, end);
+            while let Some(frame) = scan.next().map_err(|e| Error::io("read", &segment.path, e))? {
+                let frame = frame.map_err(|bad| {
+                    Error::corrupt(&segment.path, survey.end, format!("changed while read: {bad}"))
+                })?;
+                let location = place(segment, frame.offset, &frame.header, frame.bytes)?;
+                replay
+                    .record(&frame.header.record(frame.bytes), location)
+                    .map_err(|e| at_offset(e, segment, frame.offset))?;
+            }
+            self.report.bytes_read += end;
+        }
+        if let Some(last) = self.chain.reached.checked_sub(1) {
+            let (segment, from) = (&self.open[last], self.chain.surveys[last].end);
+            let mut at = 0;
+            while at < self.chain.tail.len() && segment.position(from) < limit {
+                let (bytes, offset) = (&self.chain.tail[at..], from + at as u64);
+                let header = Header::decode(bytes, segment.position(offset))
+                    .map_err(|bad| Error::corrupt(&segment.path, offset, bad.to_string()))?;
+                let location = place(segment, offset, &header, bytes)?;
+                replay
+                    .record(&header.record(bytes), location)
+                    .map_err(|e| at_offset(e, segment, offset))?;
+                at += header.frame_len() as usize;
+            }
+            self.report.bytes_read += at as u64;
+        }
+        self.report.records += replay.records;
+        Ok(replay.revision)
+    }
+
+    /// The report of what lies behind the log's end.
+    fn report_torn(&mut self) {
+        let Recovery { report, open, chain, .. } = self;
+        report.torn_bytes = chain.torn_bytes();
+        report.lost_acknowledged = chain.lost_acknowledged();
+        for (i, (segment, survey)) in open.iter().zip(&chain.surveys).enumerate() {
+            let len = chain.torn_in(i, survey);
+            if i + 1 >= chain.reached && len > 0 {
+                let (file, offset) = (segment.path.clone(), survey.end);
+                report.discarded.push(Discarded { file, offset, len });
+            }
+        }
+    }
+
+    /// Readers see what recovery would keep; beside a living owner, what is durable.
+    fn finish_reader(mut self) -> Result<(State, RecoveryReport)> {
+        let limit = if self.owned { self.chain.watermark } else { u64::MAX };
+        if !self.owned {
+            self.report_torn();
+        }
+        for (i, (segment, survey)) in self.open.iter().zip(&self.chain.surveys).enumerate() {
+            if i < self.chain.reached {
+                segment.set_written(readable_end(segment, survey.end, limit));
+            }
+            if i + 1 == self.chain.reached && !self.chain.tail.is_empty() {
+                segment.push(survey.end, Bytes::copy_from_slice(&self.chain.tail));
+            }
+            self.state.segments.insert(segment.clone());
+        }
+        let revision = self.replay_open(limit, |segment, offset, header, _| {
+            Ok(Location::new(segment.id, offset, header.frame_len()))
+        })?;
+        self.state.order.get_mut().revision = revision;
+        self.state.visible.store(revision, Ordering::Release);
+        Ok((self.state, self.report))
+    }
+
+    /// The owner goes on in the segment that was closed in order, or rewrites what no sync is known
+    /// to cover into a new one. Either way the manifest says, before the first write, that the
+    /// store is no longer closed in order.
+    fn finish_owner(mut self) -> Result<(State, RecoveryReport)> {
+        self.report_torn();
+        self.report.clean &= !self.chain.is_torn() && self.chain.tail.is_empty();
+        rewrite::finish(self)
+    }
+}
+
+/// How far a segment's frames are read when nothing behind the position `limit` is.
+fn readable_end(segment: &Segment, end: u64, limit: u64) -> u64 {
+    end.min(limit.saturating_sub(segment.base)).max(segment.first)
+}
+
+fn new_state(
+    disk: Arc<dyn Disk>,
+    options: Options,
+    manifest: Manifest,
+    segments: Segments,
+) -> State {
+    let order = Order {
+        active: None,
+        rolled: Vec::new(),
+        tail: TailState::NotYet,
+        revision: 0,
+        ceiling: manifest.revision_ceiling,
+        durable: manifest.watermark,
+        commit_end: 0,
+        unsynced: 0,
+        pending: Default::default(),
+        overlay: Default::default(),
+        overlay_prefixes: Vec::new(),
+        leading: false,
+        asked: false,
+        health: Health::Good,
+    };
+    State {
+        manifest: ManifestFile::new(disk.clone(), manifest),
+        disk,
+        options,
+        segments,
+        index: Index::new(),
+        order: Mutex::new(order),
+        synced: Condvar::new(),
+        apply: Mutex::new(()),
+        prepared: Mutex::new(None),
+        visible: Default::default(),
+        applying: Default::default(),
+        closed: Default::default(),
+        lock: Mutex::new(None),
+        background: Default::default(),
+        counters: Default::default(),
+    }
+}
+
+/// Beside a living owner, bytes change between two reads: what looks like damage is read again.
+fn survey(
+    open: &[Arc<Segment>],
+    tail: Option<&TailCopy>,
+    watermark: u64,
+    owned: bool,
+) -> Result<Chain> {
+    let mut tries = if owned { 8 } else { 1 };
+    loop {
+        tries -= 1;
+        match Chain::survey(open, tail, watermark) {
+            Err(Error::Corrupt { .. }) if tries > 0 => std::thread::sleep(Duration::from_millis(2)),
+            chain => return chain,
+        }
+    }
+}
+
+fn oldest_put(segments: &[SegmentEntry]) -> u64 {
+    let sealed = segments.iter().filter_map(|entry| entry.sealed.as_ref());
+    let puts = sealed.filter(|sealed| sealed.last_put_revision > 0);
+    puts.map(|sealed| sealed.first_put_revision).min().unwrap_or(u64::MAX)
+}
+
+/// A sealed segment's length, if its file still has it.
+fn checked_len(segment: &Segment, length: u64) -> Result<u64> {
+    let len = segment.file.len().map_err(|e| Error::io("read", &segment.path, e))?;
+    match len >= length {
+        true => Ok(length),
+        false => Err(Error::corrupt(
+            &segment.path,
+            len,
+            format!("the file is cut short: it was sealed with {length} bytes"),
+        )),
+    }
+}
+
+fn replay_sealed(
+    replay: &mut Replay<'_>,
+    segment: &Segment,
+    length: u64,
+    digest: u32,
+) -> Result<()> {
+    let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, segment.first, length);
+    let mut seen = crc32fast::Hasher::new();
+    while let Some(frame) = scan.next().map_err(|e| Error::io("read", &segment.path, e))? {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(bad) => return Err(Error::corrupt(&segment.path, scan.offset(), bad.to_string())),
+        };
+        seen.update(frame.checksums());
+        let location = Location::new(segment.id, frame.offset, frame.header.frame_len());
+        replay
+            .record(&frame.header.record(frame.bytes), location)
+            .map_err(|e| at_offset(e, segment, frame.offset))?;
+    }
+    match seen.finalize() == digest {
+        true => Ok(()),
+        false => Err(Error::corrupt(&segment.path, 0, "this is not the segment that was sealed")),
+    }
+}
+
+/// A record that no store of ours would have written is damage, wherever its checksum came from.
+fn at_offset(error: Error, segment: &Segment, offset: u64) -> Error {
+    match error {
+        Error::InvalidKey { reason } => Error::corrupt(&segment.path, offset, reason),
+        other => other,
+    }
+}

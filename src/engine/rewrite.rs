@@ -1,0 +1,205 @@
+//! The owner's last step of opening: a place to write.
+//!
+//! After an unclean stop the bytes that no sync is known to cover can be read, but not trusted: the
+//! kernel may hold pages that a failed fsync left clean and that will never reach the disk. So they
+//! are written once more, into a new segment, and synced. The segments they came from are closed
+//! behind what is durable, and never written again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use super::recover::{Recovery, RecoveryReport};
+use super::roll::{CEILING_STEP, entry};
+use crate::error::{Error, Result};
+use crate::format::location::{Location, SegmentId, UNIT};
+use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::names;
+use crate::format::record::Header;
+use crate::format::segment::HEADER_LEN;
+use crate::log::active::{Active, TRAILER_LEN};
+use crate::log::scan::Frame;
+use crate::log::seal::Summary;
+use crate::log::segment::Segment;
+use crate::state::State;
+
+/// Rewritten frames are flushed in steps of this size.
+const FLUSH_LEN: u64 = 1 << 20;
+
+/// Makes a store that has been read one that can be written.
+pub(super) fn finish(mut recovery: Recovery) -> Result<(State, RecoveryReport)> {
+    if recovery.is_new {
+        // Before the first segment: without a manifest beside it, a segment is the sign of damage.
+        recovery.state.manifest.update(|_| {})?;
+    }
+    let orphans = orphans(&recovery.state, &recovery.manifest)?;
+    let (active, revision) = match recovery.report.clean && recovery.open.len() == 1 {
+        true => go_on(&mut recovery)?,
+        false => start_anew(&mut recovery)?,
+    };
+    for orphan in orphans {
+        let _ = recovery.state.disk.remove(&names::segment(orphan));
+    }
+    let durable = recovery.state.manifest.get();
+    let order = recovery.state.order.get_mut();
+    order.revision = revision;
+    order.ceiling = durable.revision_ceiling;
+    order.durable = durable.watermark;
+    order.commit_end = active.position();
+    order.active = Some(active);
+    recovery.state.visible.store(revision, Ordering::Release);
+    Ok((recovery.state, recovery.report))
+}
+
+/// Goes on in the segment that was closed in order.
+fn go_on(recovery: &mut Recovery) -> Result<(Active, u64)> {
+    let segment = recovery.open[0].clone();
+    let active = Active::new(segment.clone(), recovery.chain.surveys[0].end);
+    recovery.state.segments.insert(segment);
+    let seen = recovery.replay_open(u64::MAX, |segment, offset, header, _| {
+        Ok(Location::new(segment.id, offset, header.frame_len()))
+    })?;
+    let revision = seen.max(recovery.manifest.revision_ceiling);
+    recovery.state.manifest.update(|manifest| {
+        manifest.clean = false;
+        manifest.revision_ceiling = revision + CEILING_STEP;
+    })?;
+    Ok((active, revision))
+}
+
+/// Rewrites what may not be durable, and closes the segments it came from.
+fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
+    let watermark = recovery.chain.watermark;
+    let mut len = recovery.chain.tail.len() as u64;
+    for (segment, survey) in recovery.open.iter().zip(&recovery.chain.surveys) {
+        segment.set_written(survey.end);
+        recovery.state.segments.insert(segment.clone());
+        let durable = watermark.saturating_sub(segment.base).max(segment.first);
+        len += survey.end.saturating_sub(durable);
+    }
+    let id = SegmentId(recovery.manifest.next_segment);
+    // A frame's place grows by less than half of the smallest frame.
+    let need = (HEADER_LEN + len + len / 2 + TRAILER_LEN).next_multiple_of(UNIT);
+    let capacity = recovery.state.options.segment_size.max(need).next_multiple_of(UNIT);
+    let next = recovery.state.segments.create(id, recovery.manifest.next_position, capacity)?;
+    recovery.state.segments.insert(next.clone());
+    let mut rewrite = Rewrite {
+        watermark,
+        active: Active::new(next.clone(), next.first),
+        copying: false,
+        kept: BTreeMap::new(),
+    };
+    let seen = recovery
+        .replay_open(u64::MAX, |segment, offset, header, bytes| {
+            rewrite.place(segment, offset, header, bytes)
+        })?;
+    let Rewrite { mut active, kept, .. } = rewrite;
+    active.flush()?;
+    recovery.report.rewritten_bytes = active.end() - next.first;
+    recovery.state.segments.publishable(&next)?;
+    let revision = seen.max(recovery.manifest.revision_ceiling);
+    let mut dropped = Vec::new();
+    publish(recovery, &active, kept, revision, &mut dropped)?;
+    for id in dropped {
+        recovery.state.segments.remove(id);
+        let _ = recovery.state.disk.remove(&names::segment(id));
+    }
+    if recovery.manifest.tail {
+        let _ = recovery.state.disk.remove(names::TAIL);
+    }
+    Ok((active, revision))
+}
+
+/// Switches to the new segment: the one step at which recovery takes effect.
+fn publish(
+    recovery: &Recovery,
+    active: &Active,
+    mut kept: BTreeMap<SegmentId, (u64, Summary)>,
+    revision: u64,
+    dropped: &mut Vec<SegmentId>,
+) -> Result<()> {
+    let mut segments: Vec<SegmentEntry> = Vec::new();
+    for mut old in recovery.manifest.segments.iter().cloned() {
+        if old.sealed.is_none() {
+            let Some((length, summary)) = kept.remove(&old.id()) else {
+                dropped.push(old.id());
+                continue;
+            };
+            old.sealed = Some(summary.finish(length));
+        }
+        segments.push(old);
+    }
+    segments.push(entry(&active.segment));
+    recovery.state.manifest.update(|manifest| {
+        manifest.segments = segments;
+        manifest.next_segment = active.segment.id.0 + 1;
+        manifest.next_position = active.segment.base + active.segment.capacity;
+        manifest.watermark = active.position();
+        manifest.revision_ceiling = revision + CEILING_STEP;
+        manifest.clean = false;
+        manifest.tail = false;
+    })
+}
+
+/// Where each frame of the unsealed part ends up.
+struct Rewrite {
+    watermark: u64,
+    active: Active,
+    /// The commit at hand is copied.
+    copying: bool,
+    /// Of each old segment that keeps frames: their end, and their sum.
+    kept: BTreeMap<SegmentId, (u64, Summary)>,
+}
+
+impl Rewrite {
+    /// Keeps a frame where it is, if its whole commit is known durable there, or copies it.
+    fn place(
+        &mut self,
+        segment: &Segment,
+        offset: u64,
+        header: &Header,
+        bytes: &[u8],
+    ) -> Result<Location> {
+        let len = header.frame_len();
+        if header.place.start {
+            let end = segment.position(offset) + len + header.place.left;
+            self.copying |= end > self.watermark;
+        }
+        if !self.copying {
+            let (end, summary) = self.kept.entry(segment.id).or_default();
+            let frame = Frame { offset, header: *header, bytes: &bytes[..len as usize] };
+            summary.add(&frame);
+            *end = frame.end();
+            return Ok(Location::new(segment.id, offset, len));
+        }
+        if !header.frame_type.is_record() {
+            return Ok(Location::new(segment.id, offset, len));
+        }
+        let (offset, len) = self.active.copy(header, bytes);
+        if self.active.unwritten() >= FLUSH_LEN {
+            self.active.flush()?;
+        }
+        Ok(Location::new(self.active.segment.id, offset, len))
+    }
+}
+
+/// Segment files of ours that the manifest does not name: retired, or made by someone who died
+/// before they were named.
+///
+/// # Errors
+/// `Corrupt` if there are later ones than one crash can leave: then it is the manifest that is old,
+/// and what they hold must not be thrown away.
+fn orphans(state: &State, manifest: &Manifest) -> Result<Vec<SegmentId>> {
+    let path = state.disk.path();
+    let files = state.disk.list().map_err(|e| Error::io("list", path, e))?;
+    let named = |id: &SegmentId| manifest.segments.iter().any(|entry| entry.id() == *id);
+    let ids = files.iter().filter_map(|name| names::parse_segment(name));
+    let orphans: Vec<SegmentId> = ids.filter(|id| !named(id)).collect();
+    match orphans.iter().find(|id| id.0 > manifest.next_segment) {
+        None => Ok(orphans.into_iter().filter(|id| id.0 < manifest.next_segment).collect()),
+        Some(id) => Err(Error::corrupt(
+            path.join(names::MANIFEST),
+            0,
+            format!("the manifest is older than {}", names::segment(*id)),
+        )),
+    }
+}

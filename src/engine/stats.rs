@@ -1,0 +1,109 @@
+//! What a store holds and costs, from figures that are kept anyway: no record is read.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use super::read::time_from_micros;
+use crate::format::location::SegmentId;
+use crate::resource::Revision;
+use crate::state::State;
+
+/// What a store holds and costs. Bytes are those of whole frames: headers, keys, values, padding.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The kinds that have resources, in order.
+    pub kinds: Vec<KindStats>,
+    /// The segments, by number.
+    pub segments: Vec<SegmentStats>,
+    /// Memory that the index takes.
+    pub index_bytes: u64,
+    /// Bytes of the log, live and dead, in all segments.
+    pub disk_bytes: u64,
+    /// The newest visible revision.
+    pub revision: Revision,
+    /// Commits since the store was opened.
+    pub commits: u64,
+    /// Fsyncs of segments since the store was opened.
+    pub fsyncs: u64,
+}
+
+/// One kind.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct KindStats {
+    /// The kind.
+    pub name: String,
+    /// How many resources it has.
+    pub live_count: u64,
+    /// The bytes that they take in the log.
+    pub live_bytes: u64,
+    /// The bytes of what was overwritten and deleted, and of tombstones.
+    pub dead_bytes: u64,
+    /// No resource is older. A bound: as old as the oldest record in any segment that still holds
+    /// one of them.
+    pub oldest: Option<SystemTime>,
+    /// No resource is newer. A bound, as `oldest`.
+    pub newest: Option<SystemTime>,
+}
+
+/// One segment.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SegmentStats {
+    /// Its number, which names its file in hex.
+    pub id: u32,
+    /// The bytes of live records in it.
+    pub live_bytes: u64,
+    /// All its bytes.
+    pub total_bytes: u64,
+    /// Whether it is the one that is written.
+    pub active: bool,
+}
+
+/// Cost: the kinds times the segments they lie in.
+pub(crate) fn stats(state: &State) -> Stats {
+    let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
+    let mut kinds = Vec::new();
+    for kind in state.index.kinds() {
+        let mut stats = KindStats { name: kind.name().to_owned(), ..KindStats::default() };
+        let (mut oldest, mut newest) = (i64::MAX, i64::MIN);
+        for usage in kind.usage() {
+            *live.entry(usage.segment).or_default() += usage.live_bytes;
+            stats.live_count += usage.live_count;
+            stats.live_bytes += usage.live_bytes;
+            stats.dead_bytes += usage.total_bytes - usage.live_bytes;
+            if usage.live_count > 0 {
+                oldest = oldest.min(usage.oldest);
+                newest = newest.max(usage.newest);
+            }
+        }
+        if stats.live_count > 0 {
+            stats.oldest = Some(time_from_micros(oldest));
+            stats.newest = Some(time_from_micros(newest));
+            kinds.push(stats);
+        }
+    }
+    let active = state.order.lock().active.as_ref().map(|active| active.segment.id);
+    let segments: Vec<SegmentStats> = state
+        .segments
+        .all()
+        .iter()
+        .map(|segment| SegmentStats {
+            id: segment.id.0,
+            live_bytes: live.get(&segment.id).copied().unwrap_or(0),
+            total_bytes: segment.len(),
+            active: Some(segment.id) == active,
+        })
+        .collect();
+    Stats {
+        kinds,
+        index_bytes: state.index.memory_bytes() as u64,
+        disk_bytes: segments.iter().map(|segment| segment.total_bytes).sum(),
+        segments,
+        revision: Revision::from(state.visible.load(Ordering::Acquire)),
+        commits: state.counters.commits.load(Ordering::Relaxed),
+        fsyncs: state.counters.fsyncs.load(Ordering::Relaxed),
+    }
+}

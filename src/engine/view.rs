@@ -1,0 +1,34 @@
+//! A revision that stays readable for as long as somebody holds it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::state::State;
+
+/// Keeps the index's history from forgetting what was visible at one revision.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) state: Arc<State>,
+    pub(crate) revision: u64,
+}
+
+impl View {
+    /// A view of what is visible now. Constant time; waits for a commit that is just entering the
+    /// index.
+    pub(crate) fn new(state: Arc<State>) -> View {
+        let revision = {
+            let _all_or_nothing = state.apply.lock();
+            let revision = state.visible.load(Ordering::Acquire);
+            state.index.snapshots().register(revision);
+            revision
+        };
+        View { state, revision }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.state.index.snapshots().release(self.revision);
+        self.state.index.prune();
+    }
+}

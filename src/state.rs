@@ -1,0 +1,256 @@
+//! What the verbs of the engine share, and the order of its locks.
+//!
+//! **Lock order.** A thread that holds one of these takes only ones behind it:
+//!
+//! 1. `State::order` — the log's end: who is next, what is in flight. Held while a commit is
+//!    ordered, encoded and handed to the kernel; never across an fsync of the log (rolling without
+//!    a prepared segment is the exception, and shows in the tail latency).
+//! 2. `State::apply` — held while a commit's changes enter the index, and while a view is
+//!    registered, so that a view has all of a commit or nothing.
+//! 3. `State::prepared` — held while a segment is made and named, so that segments enter the
+//!    manifest in the order of their positions.
+//! 4. the manifest's lock — held across its replacement.
+//! 5. the index's locks (kinds, then one kind's table shards or its ordered side).
+//! 6. a segment's buffers, and the list of segments.
+//!
+//! Readers take 5 and 6 alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::disk::{Disk, Lock};
+use crate::error::{Error, Result};
+use crate::format::location::Location;
+use crate::index::{Index, Kind};
+use crate::log::active::Active;
+use crate::log::manifest::ManifestFile;
+use crate::log::segment::Segment;
+use crate::log::segments::Segments;
+use crate::log::tail::Tail;
+use crate::options::Options;
+
+/// An open store.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: Options,
+    pub(crate) manifest: ManifestFile,
+    pub(crate) segments: Segments,
+    pub(crate) index: Index,
+    pub(crate) order: Mutex<Order>,
+    /// Told when a sync ends, well or not.
+    pub(crate) synced: Condvar,
+    pub(crate) apply: Mutex<()>,
+    /// The next segment, made and named ahead of need. Held while one is made.
+    pub(crate) prepared: Mutex<Option<Arc<Segment>>>,
+    /// The newest revision that readers see.
+    pub(crate) visible: AtomicU64,
+    /// Odd while a commit of several changes enters the index, so that point reads see all of it
+    /// or nothing.
+    pub(crate) applying: AtomicU64,
+    pub(crate) closed: AtomicBool,
+    pub(crate) lock: Mutex<Option<Box<dyn Lock>>>,
+    pub(crate) background: Background,
+    pub(crate) counters: Counters,
+}
+
+/// Since the store was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) fsyncs: AtomicU64,
+}
+
+/// How the background thread is told that there is work.
+#[derive(Debug, Default)]
+pub(crate) struct Background {
+    /// Guards nothing but the step from looking at the flags to waiting for `told`.
+    pub(crate) idle: Mutex<()>,
+    pub(crate) told: Condvar,
+    /// Something waits for a sync within the interval.
+    pub(crate) dirty: AtomicBool,
+    /// Something is due now.
+    pub(crate) now: AtomicBool,
+    pub(crate) stop: AtomicBool,
+}
+
+/// The log's end.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Absent in a store that was opened read-only.
+    pub(crate) active: Option<Active>,
+    /// Segments that were active, written to their ends but not sealed.
+    pub(crate) rolled: Vec<Rolled>,
+    pub(crate) tail: TailState,
+    /// The last revision that was given out.
+    pub(crate) revision: u64,
+    /// The revision above which none may be given out before the manifest says so.
+    pub(crate) ceiling: u64,
+    /// The durable watermark, a position.
+    pub(crate) durable: u64,
+    /// The position behind the last commit.
+    pub(crate) commit_end: u64,
+    /// Bytes of commits that no sync has covered.
+    pub(crate) unsynced: u64,
+    /// Commits that are ordered but not visible, oldest first.
+    pub(crate) pending: VecDeque<Pending>,
+    /// What the pending commits change, by `kind/id`: what the next commit is decided against.
+    pub(crate) overlay: HashMap<Vec<u8>, Overlaid>,
+    /// Kinds and prefixes that a pending commit deletes; the overlay's keys are newer.
+    pub(crate) overlay_prefixes: Vec<(String, Box<[u8]>)>,
+    /// Somebody is syncing.
+    pub(crate) leading: bool,
+    /// The background was asked to prepare the next segment.
+    pub(crate) asked: bool,
+    pub(crate) health: Health,
+}
+
+/// Whether the log can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Health {
+    Good,
+    /// An append failed. What was acknowledged is in buffers and in the tail file; nothing else may
+    /// be appended before the segment is closed, durably, behind it.
+    Broken,
+    /// An fsync failed. Nothing is written any more.
+    Poisoned,
+    Closed,
+}
+
+/// A segment that is full.
+#[derive(Debug)]
+pub(crate) struct Rolled {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) length: u64,
+    pub(crate) synced: bool,
+}
+
+/// The tail file's state.
+#[derive(Debug)]
+pub(crate) enum TailState {
+    /// Made at the first commit that wants it, so that an empty store stays small.
+    NotYet,
+    Mapped(Tail),
+    /// The file system isn't known to overwrite in place: `Os` commits are written by `pwrite`.
+    Unavailable,
+}
+
+/// An ordered commit that waits to become visible.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) revision: u64,
+    pub(crate) time: i64,
+    /// Where its first frame begins, in the segment that was active.
+    pub(crate) start: u64,
+    /// The position behind its last byte.
+    pub(crate) end: u64,
+    pub(crate) len: u64,
+    pub(crate) changes: Vec<Applied>,
+    pub(crate) ticket: Arc<Ticket>,
+}
+
+/// Says how a commit that somebody waits for ended.
+pub(crate) type Ticket = OnceLock<Result<()>>;
+
+/// One change as the index needs it.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) kind: Arc<Kind>,
+    pub(crate) id: Box<[u8]>,
+    pub(crate) effect: Effect,
+}
+
+/// What a change does to the index, decided when it was ordered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Effect {
+    Put { new: Location, old: Option<Location> },
+    Delete { tombstone: Location, old: Location },
+    DeletePrefix { tombstone: Location },
+}
+
+/// A key's state after the pending commits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Overlaid {
+    /// The commit that made it so.
+    pub(crate) revision: u64,
+    /// `None`: deleted.
+    pub(crate) location: Option<Location>,
+}
+
+impl State {
+    /// Refuses a handle that was closed, or that a `fork` carried into a child.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        match self.closed.load(Ordering::Acquire) || !self.disk.same_process() {
+            true => Err(Error::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses what can't be written to.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        if self.options.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+
+    /// Locks the log's end, for writing. Health is checked after the lock is taken: whoever held
+    /// it may have found that a sync failed.
+    pub(crate) fn lock_order(&self) -> Result<MutexGuard<'_, Order>> {
+        self.check_writable()?;
+        let order = self.order.lock();
+        match order.health {
+            Health::Good | Health::Broken => Ok(order),
+            Health::Poisoned => Err(Error::Poisoned),
+            Health::Closed => Err(Error::Closed),
+        }
+    }
+
+    /// Tells the background thread that a sync is due within the interval.
+    pub(crate) fn tell_dirty(&self) {
+        self.background.raise(&self.background.dirty);
+    }
+
+    /// Tells the background thread to look now.
+    pub(crate) fn tell_now(&self) {
+        self.background.raise(&self.background.now);
+    }
+}
+
+impl Background {
+    /// Whether there is anything to do.
+    pub(crate) fn is_raised(&self) -> bool {
+        let raised = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+        raised(&self.dirty) || raised(&self.now) || raised(&self.stop)
+    }
+
+    /// Whether all that is to do can wait for the interval.
+    pub(crate) fn waits_for_interval(&self) -> bool {
+        !self.now.load(Ordering::Acquire) && !self.stop.load(Ordering::Acquire)
+    }
+
+    /// Sets one of the flags, and wakes the thread if it was not set before.
+    pub(crate) fn raise(&self, flag: &AtomicBool) {
+        if !flag.load(Ordering::Acquire) && !flag.swap(true, Ordering::AcqRel) {
+            drop(self.idle.lock());
+            self.told.notify_one();
+        }
+    }
+}
+
+impl Order {
+    /// The segment that is written. Only read-only stores have none, and they never come here.
+    pub(crate) fn active(&mut self) -> &mut Active {
+        self.active.as_mut().expect("a store that is written has an active segment")
+    }
+}
+
+/// A key as the overlay has it.
+pub(crate) fn overlay_key(kind: &str, id: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(kind.len() + 1 + id.len());
+    key.extend_from_slice(kind.as_bytes());
+    key.push(b'/');
+    key.extend_from_slice(id);
+    key
+}
