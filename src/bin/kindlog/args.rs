@@ -1,0 +1,222 @@
+//! The command line: what there is to type, and the help about it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+const KEYS: &str = "A KEY is one word, Kind/ID, of which the first '/' ends the kind; or two words, \
+KIND ID.";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done (also when the reader of a pipe closes it)
+  1  not found
+  2  wrong usage, a malformed key, or malformed input
+  3  an I/O error, or no store there
+  4  corruption, or a store that needs a newer kindlog
+  5  another process has the store open for writing
+  6  a conflict
+
+Reads take no lock and change nothing: they work while another process owns the store.";
+
+/// Look into a kindlog store, and change it: an embedded store for Protobuf resources.
+#[derive(Parser, Debug)]
+#[command(name = "kindlog", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(propagate_version = false, disable_help_subcommand = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// The store's directory
+    #[arg(short, long, global = true, env = "KINDLOG_STORE", value_name = "PATH")]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) store: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Store a value, and print the revision of the commit
+    ///
+    /// The bytes are stored as they are, and are on disk when the command returns. Creates the
+    /// store where there is none.
+    #[command(after_help = KEYS)]
+    Put(PutArgs),
+    /// Show a resource: its Protobuf, decoded without a schema
+    #[command(after_help = KEYS)]
+    Get(GetArgs),
+    /// List the resources of a kind, in the order of their ids
+    List(ListArgs),
+    /// List the kinds, with how many resources and bytes each holds
+    Kinds,
+    /// Delete a resource; exits with 1 if there was none
+    #[command(after_help = KEYS)]
+    Delete {
+        #[arg(required = true, num_args = 1..=2, value_name = "KEY")]
+        key: Vec<String>,
+    },
+    /// Delete a whole kind, or its ids that start with a prefix, in one commit
+    ///
+    /// Without --yes it deletes nothing, and says how many resources it would delete.
+    Clean(CleanArgs),
+    /// Show what the store holds and what it costs: kinds, segments, index, disk
+    Stats {
+        #[arg(short, long, value_enum, default_value_t = StatsFormat::Text)]
+        output: StatsFormat,
+    },
+    /// Check every record against its checksums, and the index against the log
+    ///
+    /// Exits with 4, and a line for each problem, if anything is wrong.
+    Verify,
+    /// Store resources from JSON lines or length-delimited Protobuf
+    Import(ImportArgs),
+    /// Write resources as JSON lines or length-delimited Protobuf
+    Export(ExportArgs),
+    /// Print the completion script for a shell
+    Completions { shell: clap_complete::Shell },
+    /// See it work: real data, a daemon's life, and a process killed in mid-write
+    ///
+    /// Fills a store with Protobuf descriptors and with an example daemon's resources, kills a
+    /// process that writes to it (SIGKILL) several times, and checks every byte and every count.
+    /// The store is kept, to look at.
+    Demo(DemoArgs),
+    /// The process that the demo kills
+    #[command(hide = true)]
+    DemoWriter {
+        #[arg(long)]
+        seed: u64,
+        /// The number of the first commit to make
+        #[arg(long)]
+        from: u64,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PutArgs {
+    #[arg(required = true, num_args = 1..=3, value_name = "KEY")]
+    pub(crate) key: Vec<String>,
+    /// Read the value from a file; '-', like no --file, is standard input
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    #[arg(required = true, num_args = 1..=2, value_name = "KEY")]
+    pub(crate) key: Vec<String>,
+    #[arg(short, long, value_enum, default_value_t = GetFormat::Text)]
+    pub(crate) output: GetFormat,
+    /// Show all of long bytes, not just the first 64
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum GetFormat {
+    /// Decoded without a schema; guesses are marked with '?'
+    Text,
+    /// The stored bytes, and nothing else
+    Raw,
+    /// One JSON line: kind, id, revision, updated_at, data (base64)
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    pub(crate) kind: String,
+    /// Only ids that start so
+    #[arg(short, long)]
+    pub(crate) prefix: Option<String>,
+    /// Go on after this id, the last one of the page before
+    #[arg(short, long, value_name = "ID")]
+    pub(crate) after: Option<String>,
+    /// From the last id to the first
+    #[arg(short, long)]
+    pub(crate) reverse: bool,
+    /// At most so many resources
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    #[arg(short, long, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) output: ListFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum ListFormat {
+    /// Revision, time of the update in UTC, size in bytes, id
+    Table,
+    /// One id a line; reads no values
+    Ids,
+    /// One JSON line a resource: kind, id, revision, updated_at, data (base64)
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CleanArgs {
+    #[arg(short, long)]
+    pub(crate) kind: String,
+    /// Only ids that start so
+    #[arg(short, long)]
+    pub(crate) prefix: Option<String>,
+    /// Delete, instead of counting
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum StatsFormat {
+    /// For people; kB, MB and GB are powers of 1000
+    Text,
+    /// One JSON object; sizes in bytes
+    Json,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A JSON object a line: kind, id, data (base64)
+    Jsonl,
+    /// kindlog.v1.Resource messages, each after its length as a varint
+    Delimited,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Resources are stored in batches, each all or nothing, without waiting for the disk; one sync at the \
+end makes all of them durable before the command says so. At the first bad line it stops: what \
+stands before it is stored and synced.
+
+A line is {\"kind\": \"Agent\", \"id\": \"a-1\", \"data\": \"CgNib2I=\"}; other fields, and blank \
+lines, are ignored. Creates the store where there is none.")]
+pub(crate) struct ImportArgs {
+    /// What to read; standard input if missing or '-'
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    #[arg(short, long, value_enum, default_value_t = Format::Jsonl)]
+    pub(crate) format: Format,
+    /// Resources in a commit; a commit also ends at 8 MiB
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) batch: u32,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// Only this kind
+    #[arg(short, long)]
+    pub(crate) kind: Option<String>,
+    #[arg(short, long, value_enum, default_value_t = Format::Jsonl)]
+    pub(crate) format: Format,
+    /// Write to a file instead of standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// Where the demo's store goes: a new or empty directory, or an earlier demo's
+    /// [default: a new one under the system's temporary directory]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Resources of the example daemon
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(100..=50_000_000))]
+    pub(crate) resources: u32,
+}

@@ -1,0 +1,106 @@
+//! The command line `kindlog`: looks into a store, changes it, moves it, and shows it at work.
+//!
+//! One file for each group of commands (`read`, `change`, `inspect`, `import`, `export`, `demo`),
+//! and one for each thing they share: `wire` and `print` decode Protobuf without a schema, `jsonl`
+//! and `delimited` are the formats of import and export, `failure` holds the exit codes.
+
+mod args;
+mod change;
+mod delimited;
+mod demo;
+#[rustfmt::skip]
+#[allow(unreachable_pub, clippy::all)]
+mod examples;
+mod export;
+mod failure;
+mod import;
+mod inspect;
+mod jsonl;
+mod key;
+mod output;
+mod print;
+mod progress;
+mod read;
+#[rustfmt::skip]
+#[allow(unreachable_pub, clippy::all)]
+mod resource_proto;
+mod time;
+mod wire;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use kindlog::{Options, Store};
+
+use crate::args::{Cli, Command};
+use crate::failure::{Failure, Outcome};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let error = output::Styles::stderr().error;
+            let text = failure.to_string();
+            let text = output::escape_hidden(&text);
+            // Nobody is left to tell if this fails too.
+            let _ = writeln!(std::io::stderr(), "{error}kindlog:{error:#} {text}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Outcome {
+    let place = Place(cli.store);
+    match cli.command {
+        Command::Put(args) => change::put(&place, &args),
+        Command::Get(args) => read::get(&place, &args),
+        Command::List(args) => read::list(&place, &args),
+        Command::Kinds => read::kinds(&place),
+        Command::Delete { key } => change::delete(&place, &key),
+        Command::Clean(args) => change::clean(&place, &args),
+        Command::Stats { output } => inspect::stats(&place, output),
+        Command::Verify => inspect::verify(&place),
+        Command::Import(args) => import::import(&place, &args),
+        Command::Export(args) => export::export(&place, &args),
+        Command::Completions { shell } => completions(shell),
+        Command::Demo(args) => demo::demo(&args),
+        Command::DemoWriter { seed, from } => demo::writer::run(place.path()?, seed, from),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "kindlog", &mut script);
+    let mut out = output::Output::stdout();
+    out.raw(&script)?;
+    out.finish()
+}
+
+/// Where the store is, if that was said.
+pub(crate) struct Place(Option<PathBuf>);
+
+impl Place {
+    fn path(&self) -> Outcome<&PathBuf> {
+        self.0.as_ref().ok_or_else(|| {
+            Failure::Usage("which store? Say --store PATH, or set KINDLOG_STORE".into())
+        })
+    }
+
+    /// Opens the store for reading: without its lock, changing no byte.
+    pub(crate) fn open_to_read(&self) -> Outcome<Store> {
+        Ok(Options::new().read_only(true).create(false).open(self.path()?)?)
+    }
+
+    /// Opens the store for changing what is in it.
+    pub(crate) fn open_to_change(&self) -> Outcome<Store> {
+        Ok(Options::new().create(false).open(self.path()?)?)
+    }
+
+    /// Opens the store for adding to it, and makes it where there is none.
+    pub(crate) fn open_to_add(&self) -> Outcome<Store> {
+        Ok(Options::new().open(self.path()?)?)
+    }
+}
