@@ -1,0 +1,5 @@
+//! The integration tests, linked once. One module per behaviour.
+
+#[cfg(feature = "cli")]
+mod cli;
+mod generated;
