@@ -4,9 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-const KEYS: &str = "A KEY is one word, Kind/ID, of which the first '/' ends the kind; or two words, \
-KIND ID.";
-
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done (also when the reader of a pipe closes it)
@@ -39,18 +36,16 @@ pub(crate) enum Command {
     ///
     /// The bytes are stored as they are, and are on disk when the command returns. Creates the
     /// store where there is none.
-    #[command(after_help = KEYS)]
     Put(PutArgs),
     /// Show a resource: its Protobuf, decoded without a schema
-    #[command(after_help = KEYS)]
     Get(GetArgs),
     /// List the resources of a kind, in the order of their ids
     List(ListArgs),
     /// List the kinds, with how many resources and bytes each holds
     Kinds,
     /// Delete a resource; exits with 1 if there was none
-    #[command(after_help = KEYS)]
     Delete {
+        /// Kind/ID, of which the first '/' ends the kind; or a kind and an id, as two words
         #[arg(required = true, num_args = 1..=2, value_name = "KEY")]
         key: Vec<String>,
     },
@@ -60,6 +55,7 @@ pub(crate) enum Command {
     Clean(CleanArgs),
     /// Show what the store holds and what it costs: kinds, segments, index, disk
     Stats {
+        /// What to write
         #[arg(short, long, value_enum, default_value_t = StatsFormat::Text)]
         output: StatsFormat,
     },
@@ -72,7 +68,10 @@ pub(crate) enum Command {
     /// Write resources as JSON lines or length-delimited Protobuf
     Export(ExportArgs),
     /// Print the completion script for a shell
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// The shell it is for
+        shell: clap_complete::Shell,
+    },
     /// See it work: real data, a daemon's life, and a process killed in mid-write
     ///
     /// Fills a store with Protobuf descriptors and with an example daemon's resources, kills a
@@ -92,6 +91,7 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct PutArgs {
+    /// Kind/ID, of which the first '/' ends the kind; or a kind and an id, as two words
     #[arg(required = true, num_args = 1..=3, value_name = "KEY")]
     pub(crate) key: Vec<String>,
     /// Read the value from a file; '-', like no --file, is standard input
@@ -101,8 +101,10 @@ pub(crate) struct PutArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct GetArgs {
+    /// Kind/ID, of which the first '/' ends the kind; or a kind and an id, as two words
     #[arg(required = true, num_args = 1..=2, value_name = "KEY")]
     pub(crate) key: Vec<String>,
+    /// What to write
     #[arg(short, long, value_enum, default_value_t = GetFormat::Text)]
     pub(crate) output: GetFormat,
     /// Show all of long bytes, not just the first 64
@@ -122,6 +124,7 @@ pub(crate) enum GetFormat {
 
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
+    /// The kind, as the store has it
     pub(crate) kind: String,
     /// Only ids that start so
     #[arg(short, long)]
@@ -135,6 +138,7 @@ pub(crate) struct ListArgs {
     /// At most so many resources
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) limit: Option<usize>,
+    /// What to write
     #[arg(short, long, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) output: ListFormat,
 }
@@ -151,6 +155,7 @@ pub(crate) enum ListFormat {
 
 #[derive(Args, Debug)]
 pub(crate) struct CleanArgs {
+    /// The kind to delete from
     #[arg(short, long)]
     pub(crate) kind: String,
     /// Only ids that start so
@@ -189,6 +194,7 @@ pub(crate) struct ImportArgs {
     /// What to read; standard input if missing or '-'
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
+    /// What a resource looks like
     #[arg(short, long, value_enum, default_value_t = Format::Jsonl)]
     pub(crate) format: Format,
     /// Resources in a commit; a commit also ends at 8 MiB
@@ -202,6 +208,7 @@ pub(crate) struct ExportArgs {
     /// Only this kind
     #[arg(short, long)]
     pub(crate) kind: Option<String>,
+    /// What a resource looks like
     #[arg(short, long, value_enum, default_value_t = Format::Jsonl)]
     pub(crate) format: Format,
     /// Write to a file instead of standard output

@@ -1,7 +1,7 @@
 //! The commands that change single resources and whole kinds: put, delete, clean.
 
 use std::fs;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
 use crate::Place;
@@ -33,7 +33,9 @@ pub(crate) fn put(place: &Place, args: &PutArgs) -> Outcome {
 fn read_stdin() -> Outcome<Vec<u8>> {
     let mut stdin = io::stdin().lock();
     if stdin.is_terminal() {
-        eprintln!("kindlog: reading the value from the terminal; Ctrl-D ends it");
+        let hint = "kindlog: reading the value from the terminal; Ctrl-D ends it";
+        // That nobody can read it is no reason to stop.
+        let _ = writeln!(io::stderr(), "{hint}");
     }
     let mut value = Vec::new();
     stdin.read_to_end(&mut value).map_err(|error| Failure::io("standard input", error))?;

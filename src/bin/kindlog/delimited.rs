@@ -51,13 +51,15 @@ impl<R: BufRead> Messages<R> {
     /// The length before a message; `None` at the end of the input.
     fn length(&mut self) -> Outcome<Option<u64>> {
         let mut prefix = Vec::with_capacity(10);
-        while prefix.last().is_none_or(|&byte: &u8| byte >= 0x80) && prefix.len() < 10 {
-            let mut byte = [0];
-            match self.reader.read(&mut byte).map_err(|error| Failure::io("reading", error))? {
-                0 if prefix.is_empty() => return Ok(None),
-                0 => break,
-                _ => prefix.push(byte[0]),
+        for byte in self.reader.by_ref().bytes().take(10) {
+            let byte = byte.map_err(|error| Failure::io("reading", error))?;
+            prefix.push(byte);
+            if byte < 0x80 {
+                break;
             }
+        }
+        if prefix.is_empty() {
+            return Ok(None);
         }
         self.at += prefix.len() as u64;
         let (length, _) =

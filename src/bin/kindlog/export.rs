@@ -31,10 +31,7 @@ pub(crate) fn export(place: &Place, args: &ExportArgs) -> Outcome {
         }
     }
     sink.finish()?;
-    progress.clear();
-    if progress.is_watched() {
-        eprintln!("kindlog: wrote {}", progress.summary());
-    }
+    progress.finish("wrote");
     Ok(())
 }
 

@@ -50,8 +50,12 @@ impl Progress {
         }
     }
 
-    pub(crate) fn is_watched(&self) -> bool {
-        self.is_watched
+    /// Leaves a last line, where the command itself says nothing.
+    pub(crate) fn finish(mut self, verb: &str) {
+        self.clear();
+        if self.is_watched {
+            let _ = writeln!(io::stderr(), "kindlog: {verb} {}", self.summary());
+        }
     }
 
     /// `1,000 resources, 1.2 MB, in 38 ms`.
@@ -62,5 +66,12 @@ impl Progress {
             size(self.bytes),
             elapsed(self.start.elapsed())
         )
+    }
+}
+
+/// An error's message starts on a line of its own.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
     }
 }

@@ -13,7 +13,7 @@ use super::data::Rng;
 use super::writer::{Change, KIND, Model};
 use super::{SEED, Teller, check};
 use crate::failure::{Failure, Outcome};
-use crate::output::{count, counted};
+use crate::output::{counted, size};
 use crate::time::elapsed;
 
 /// How many acknowledgements a round waits for before it kills: at least, and at most.
@@ -37,24 +37,27 @@ pub(super) fn run(dir: &Path, teller: &mut Teller) -> Outcome {
         let under_way = compare(&store, &mut model, next)?;
         next += u64::from(under_way);
         teller.line(&format!(
-            "round {}: killed after {}; all there, {} keys the same; the one under way is {}",
+            "round {}: killed after {}",
             round + 1,
-            counted(acknowledged, "acknowledged commit"),
-            count(model.len() as u64),
-            if under_way { "there, whole" } else { "not there" }
+            counted(acknowledged, "acknowledged commit")
         ))?;
-        teller.line(&format!("         {}", told(store.recovery())))?;
+        teller.line(&format!(
+            "  {} there, every byte the same, nothing else; the commit under way: {}",
+            counted(model.len() as u64, "key"),
+            if under_way { "whole" } else { "absent" }
+        ))?;
+        teller.line(&format!("  {}", told(store.recovery())))?;
         store.close()?;
     }
     Ok(())
 }
 
 fn told(report: &RecoveryReport) -> String {
-    let lost = if report.lost_acknowledged { "Sync commits may be lost" } else { "none lost" };
+    let lost = if report.lost_acknowledged { "; it fears for Sync commits" } else { "" };
     format!(
-        "recovery: {} and {} read in {}, {} cut off as torn, {lost}",
+        "recovery: {}, {} read in {}; {} torn and cut off{lost}",
         counted(report.records, "record"),
-        counted(report.bytes_read, "byte"),
+        size(report.bytes_read),
         elapsed(report.elapsed),
         counted(report.torn_bytes, "byte"),
     )

@@ -12,6 +12,7 @@ use crate::examples::workflow_execution::State;
 use crate::examples::{Agent, WorkflowExecution};
 use crate::failure::Outcome;
 use crate::output::{counted, size};
+use crate::time::elapsed;
 
 const AGENT: &str = "Agent";
 const WORKFLOW: &str = "Workflow";
@@ -71,7 +72,7 @@ fn save_agents(store: &Store, teller: &mut Teller, plan: &Plan) -> Outcome {
     for number in 0..plan.agents {
         store.save(AGENT, &data::agent_id(number), &data::agent(number))?;
     }
-    teller.did("save, each on disk before the next (Sync)", plan.agents, "agent", start)
+    teller.did("save (Sync)", plan.agents, "agent", start)
 }
 
 fn commit_workflows(store: &Store, teller: &mut Teller, plan: &Plan) -> Outcome {
@@ -112,7 +113,7 @@ fn run_executions(store: &Store, teller: &mut Teller, plan: &Plan) -> Outcome {
         })?;
         updates += 1;
     }
-    teller.did("update, Pending to Running to Succeeded or Failed (Sync)", updates, "change", start)
+    teller.did("update, Pending to Succeeded (Sync)", updates, "change", start)
 }
 
 fn write_bulk(store: &Store, teller: &mut Teller, plan: &Plan) -> Outcome {
@@ -129,7 +130,7 @@ fn write_bulk(store: &Store, teller: &mut Teller, plan: &Plan) -> Outcome {
         store.commit_with(one, Durability::Os)?;
     }
     let singles = plan.executions - plan.watched + plan.sessions;
-    teller.did("save, each its own commit (Os)", singles, "execution and session", start)?;
+    teller.did("save (Os)", singles, "resource", start)?;
 
     let start = Instant::now();
     let mut bytes = 0;
@@ -142,11 +143,11 @@ fn write_bulk(store: &Store, teller: &mut Teller, plan: &Plan) -> Outcome {
         }
         store.commit_with(batch, Durability::Os)?;
     }
-    let what = format!("commit in a batch for each execution (Os), {}", size(bytes));
+    let what = format!("commit a batch a run (Os), {}", size(bytes));
     teller.did(&what, plan.chunks(), "log chunk", start)?;
     let start = Instant::now();
     store.sync()?;
-    teller.did("sync, and all of it is on disk", 1, "sync", start)
+    teller.line(&format!("sync: all of it is on disk, in {}", elapsed(start.elapsed())))
 }
 
 fn read_back(store: &Store, teller: &mut Teller, plan: &Plan) -> Outcome {
@@ -231,7 +232,7 @@ fn clean_up(store: &Store, teller: &mut Teller, plan: &Plan) -> Outcome {
     let removed = store.delete_kind(SESSION)?;
     check_count("the sessions deleted", removed, plan.sessions)?;
     check_count("the sessions left", store.count(SESSION)?, 0)?;
-    teller.did("delete the kind Session, in one commit (Sync)", removed, "session", start)?;
+    teller.did("delete the kind Session (Sync)", removed, "session", start)?;
 
     let start = Instant::now();
     let execution = plan.executions - 1;
@@ -241,6 +242,6 @@ fn clean_up(store: &Store, teller: &mut Teller, plan: &Plan) -> Outcome {
     check_count("the log chunks left", store.count(LOG)?, plan.chunks() - removed)?;
     let gone = store.get_resource(LOG, &data::chunk_id(execution, 0))?;
     check(gone.is_none(), || format!("a log chunk under {prefix} was deleted, and is there"))?;
-    let what = format!("delete the logs under {prefix}, in one commit (Sync)");
+    let what = format!("delete logs under {prefix} (Sync)");
     teller.did(&what, removed, "log chunk", start)
 }

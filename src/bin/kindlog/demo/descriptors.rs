@@ -62,7 +62,7 @@ fn write(store: &Store, teller: &mut Teller, messages: &Messages) -> Outcome {
         store.put(FILE, name, data)?;
     }
     let files = messages[FILE].len() as u64;
-    teller.did("put, each on disk before the next (Sync)", files, "file", start)?;
+    teller.did("put (Sync)", files, "file", start)?;
 
     let start = Instant::now();
     let mut stored = 0;
@@ -74,7 +74,7 @@ fn write(store: &Store, teller: &mut Teller, messages: &Messages) -> Outcome {
             stored += 1;
         }
     }
-    teller.did("put, each its own commit (Os)", stored, "descriptor", start)
+    teller.did("put (Os)", stored, "descriptor", start)
 }
 
 fn read_back(store: &Store, teller: &mut Teller, messages: &Messages) -> Outcome {

@@ -21,7 +21,7 @@ use crate::output::{Output, count, counted, size};
 use crate::time::elapsed;
 
 /// All data is made from this, so that every demo stores the same.
-const SEED: u64 = 0x6b69_6e64_6c6f_67;
+const SEED: u64 = 0x006b_696e_646c_6f67;
 
 /// The resource by which a demo's store is known.
 const MARKER_KIND: &str = "Demo";
@@ -35,6 +35,8 @@ pub(crate) fn demo(args: &DemoArgs) -> Outcome {
     };
     let store = open(&dir)?;
     teller.title(&format!("kindlog demo, in {}", dir.display()))?;
+    teller
+        .line("A Sync commit returns when the disk has it, an Os commit when the kernel has it.")?;
     descriptors::run(&store, &mut teller)?;
     daemon::run(&store, &mut teller, args.resources)?;
     store.close()?;
@@ -152,8 +154,8 @@ impl Teller {
     fn did(&mut self, what: &str, times: u64, noun: &str, start: Instant) -> Outcome {
         let time = start.elapsed();
         let rate = times as f64 / time.as_secs_f64().max(1e-9);
-        let text = format!("{what}: {}, in {}", counted(times, noun), elapsed(time));
-        self.line(&format!("{text} ({}/s)", count(rate as u64)))
+        let (times, time, rate) = (counted(times, noun), elapsed(time), count(rate as u64));
+        self.line(&format!("{what:<36} {times:>18} {time:>8} {rate:>10}/s"))
     }
 }
 
