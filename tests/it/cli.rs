@@ -209,6 +209,9 @@ fn lists_page_filter_and_turn_round() {
     assert_eq!(ids(&["--reverse", "--after", "a/3"]), "a/2\na/1\n");
     assert_eq!(ids(&["--prefix", "c"]), "");
     assert_eq!(cli.run(&["list", "Agent"]).expect(0).text().lines().count(), 5);
+    let shown = cli.run(&["list", "Agent", "-o", "text", "-n", "2"]).expect(0);
+    assert!(shown.text().starts_with("# Agent/a/1\n# revision "), "{}", shown.text());
+    assert!(shown.text().contains("\n\n# Agent/a/2\n"), "{}", shown.text());
     let json = cli.run(&["list", "Agent", "-o", "json", "-n", "1"]).expect(0);
     assert!(json.text().contains("\"id\":\"a/1\""));
     let kinds = cli.run(&["kinds"]).expect(0);

@@ -14,6 +14,7 @@ struct Generated {
     shared_bytes: bool,
 }
 
+/// All of them; a new one is a new entry.
 const GENERATED: &[Generated] = &[
     Generated {
         root: "proto",

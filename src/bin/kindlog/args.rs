@@ -149,6 +149,8 @@ pub(crate) enum ListFormat {
     Table,
     /// One id a line; reads no values
     Ids,
+    /// Each resource as get shows it: decoded without a schema
+    Text,
     /// One JSON line a resource: kind, id, revision, updated_at, data (base64)
     Json,
 }

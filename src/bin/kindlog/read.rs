@@ -65,6 +65,14 @@ pub(crate) fn list(place: &Place, args: &ListArgs) -> Outcome {
                 out.line(shown)?;
             }
         }
+        ListFormat::Text => {
+            for (at, resource) in scan.iter().enumerate() {
+                if at > 0 {
+                    out.line("")?;
+                }
+                show(&mut out, &resource?, false)?;
+            }
+        }
         ListFormat::Json => {
             for resource in scan.iter() {
                 out.raw(&jsonl::line(&resource?))?;

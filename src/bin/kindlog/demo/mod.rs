@@ -8,6 +8,7 @@ mod descriptors;
 pub(crate) mod writer;
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
@@ -34,15 +35,20 @@ pub(crate) fn demo(args: &DemoArgs) -> Outcome {
         None => fresh_directory()?,
     };
     let store = open(&dir)?;
+    let done = run(store, &dir, args.resources, &mut teller);
+    done.map_err(|failure| failure.noted(format!("the store is kept, in {}", dir.display())))?;
+    teller.out.finish()
+}
+
+fn run(store: Store, dir: &Path, resources: u32, teller: &mut Teller) -> Outcome {
     teller.title(&format!("kindlog demo, in {}", dir.display()))?;
     teller
         .line("A Sync commit returns when the disk has it, an Os commit when the kernel has it.")?;
-    descriptors::run(&store, &mut teller)?;
-    daemon::run(&store, &mut teller, args.resources)?;
+    descriptors::run(&store, teller)?;
+    daemon::run(&store, teller, resources)?;
     store.close()?;
-    crash::run(&dir, &mut teller)?;
-    finish(&dir, &mut teller)?;
-    teller.out.finish()
+    crash::run(dir, teller)?;
+    finish(dir, teller)
 }
 
 fn fresh_directory() -> Outcome<PathBuf> {
@@ -50,7 +56,8 @@ fn fresh_directory() -> Outcome<PathBuf> {
     let pid = std::process::id();
     for attempt in 0..1000 {
         let dir = parent.join(format!("kindlog-demo-{pid}-{attempt}"));
-        match fs::create_dir(&dir) {
+        // The place is shared with other users; what is stored is nobody else's to read.
+        match fs::DirBuilder::new().mode(0o700).create(&dir) {
             Ok(()) => return Ok(dir),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Failure::file(&dir, error)),
@@ -115,6 +122,7 @@ fn finish(dir: &Path, teller: &mut Teller) -> Outcome {
         "list Agent --prefix team-b/ --limit 5",
         "get Agent/team-b/agent-00001",
         "get WorkflowExecution run-000001",
+        "list WorkflowExecution --output text --limit 2",
         "list WorkflowExecution --output json --limit 2",
         "stats",
         "verify",
