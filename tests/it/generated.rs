@@ -31,8 +31,7 @@ const GENERATED: &[Generated] = &[
 ];
 
 /// The first line of every generated file.
-const HEADER: &str =
-    "// Generated from {proto}. Do not edit: KINDLOG_UPDATE=1 cargo test generated\n\n";
+const HEADER: &str = "// Generated from {proto}: KINDLOG_UPDATE=1 cargo test generated\n\n";
 
 #[test]
 fn committed_code_is_what_the_proto_files_generate() {

@@ -186,8 +186,8 @@ pub(crate) enum Format {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Resources are stored in batches, each all or nothing, without waiting for the disk; one sync at the \
-end makes all of them durable before the command says so. At the first bad line it stops: what \
+Resources are stored in batches, each all or nothing, without waiting for the disk; one sync at \
+the end makes all of them durable before the command says so. At the first bad line it stops: what \
 stands before it is stored and synced.
 
 A line is {\"kind\": \"Agent\", \"id\": \"a-1\", \"data\": \"CgNib2I=\"}; other fields, and blank \

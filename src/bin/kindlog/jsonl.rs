@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn further_fields_and_blank_lines_are_ignored() {
-        let text = b"\r\n{\"x\":[{}],\"data\":\"AAE=\",\"id\":\"a\\/b\",\"kind\":\"K\"}\r\n\n{\"kind\":\"K\",\"id\":\"c\",\"data\":\"\"}";
+        let text = b"\r\n{\"x\":[{}],\"data\":\"AAE=\",\"id\":\"a\\/b\",\"kind\":\"K\"}\r\n\n\
+            {\"kind\":\"K\",\"id\":\"c\",\"data\":\"\"}";
         assert_eq!(read(text), Ok(vec![entry("K", "a/b", &[0, 1]), entry("K", "c", b"")]));
     }
 
