@@ -4,6 +4,7 @@
 pub(crate) mod file;
 pub(crate) mod location;
 pub(crate) mod manifest;
+#[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub)]
 mod manifest_proto;
 pub(crate) mod names;

@@ -24,6 +24,12 @@ const GENERATED: &[Generated] = &[
     },
     Generated {
         root: "proto",
+        proto: "proto/kindlog/v1/manifest.proto",
+        rust: "src/format/manifest_proto.rs",
+        shared_bytes: false,
+    },
+    Generated {
+        root: "proto",
         proto: "proto/examples/daemon.proto",
         rust: "src/bin/kindlog/examples.rs",
         shared_bytes: false,
