@@ -170,11 +170,7 @@ impl Error {
         Error::Io { op: Op::in_doubt(op), path: path.as_ref().to_owned(), source }
     }
 
-    pub(crate) fn corrupt(
-        file: impl AsRef<Path>,
-        offset: u64,
-        reason: impl Into<String>,
-    ) -> Error {
+    pub(crate) fn corrupt(file: impl AsRef<Path>, offset: u64, reason: impl Into<String>) -> Error {
         Error::Corrupt { file: file.as_ref().to_owned(), offset, reason: reason.into() }
     }
 
@@ -214,9 +210,9 @@ impl fmt::Display for Error {
                 write!(f, "store {} is open for writing elsewhere", path.display())
             }
             Error::ReadOnly => f.write_str("the store was opened read-only"),
-            Error::Poisoned => {
-                f.write_str("an fsync failed earlier; the store takes no writes until it is reopened")
-            }
+            Error::Poisoned => f.write_str(
+                "an fsync failed earlier; the store takes no writes until it is reopened",
+            ),
             Error::InvalidKey { reason } => write!(f, "invalid key: {reason}"),
             Error::TooLarge { limit, len } => write!(f, "too large: {len}, the limit is {limit}"),
             Error::Conflict { current: Some(revision) } => {

@@ -15,7 +15,8 @@ const CLEAN_LEN: usize = 1024;
 /// Starts the thread. It ends when it is told to.
 pub(crate) fn start(state: &Arc<State>) -> Result<JoinHandle<()>> {
     let shared = state.clone();
-    let spawned = std::thread::Builder::new().name("kindlog".to_owned()).spawn(move || run(&shared));
+    let spawned =
+        std::thread::Builder::new().name("kindlog".to_owned()).spawn(move || run(&shared));
     spawned.map_err(|e| Error::io("start a thread for", state.disk.path(), e))
 }
 

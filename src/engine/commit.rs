@@ -332,9 +332,10 @@ fn finish_weak(
     {
         return Err(heal::append_failed(state, order, written.start, error));
     }
-    let effects = decided.iter().zip(&written.locations).map(|(one, new)| {
-        (&*one.kind, one.change.id.as_bytes(), effect(one, *new))
-    });
+    let effects = decided
+        .iter()
+        .zip(&written.locations)
+        .map(|(one, new)| (&*one.kind, one.change.id.as_bytes(), effect(one, *new)));
     apply(state, written.revision, time, effects);
     if order.active().unwritten() >= FLUSH_LEN && order.active().flush().is_err() {
         // The commit itself is where it was promised to be. The next one finds out.
@@ -450,7 +451,8 @@ impl Order {
 
     /// Whether a prefix delete in flight covers the key.
     fn overlay_deletes(&self, kind: &str, id: &str) -> bool {
-        let covers = |(k, prefix): &(String, Box<[u8]>)| k == kind && id.as_bytes().starts_with(prefix);
+        let covers =
+            |(k, prefix): &(String, Box<[u8]>)| k == kind && id.as_bytes().starts_with(prefix);
         self.overlay_prefixes.iter().any(covers)
     }
 }

@@ -3,8 +3,8 @@
 //! The leader writes what is buffered, lets the order lock go, syncs, and makes visible what the
 //! sync covered. Commits that are ordered meanwhile are covered by the next one.
 
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 

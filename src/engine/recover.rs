@@ -81,7 +81,8 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<State>,
     let owned = read_only && is_locked(&*disk)?;
     let manifest = read_manifest(&*disk)?;
     let recovery = Recovery::read(disk, options, manifest, owned)?;
-    let (state, mut report) = if read_only { recovery.finish_reader()? } else { recovery.finish_owner()? };
+    let (state, mut report) =
+        if read_only { recovery.finish_reader()? } else { recovery.finish_owner()? };
     *state.lock.lock() = lock;
     report.elapsed = started.elapsed();
     Ok((Arc::new(state), report))
@@ -210,7 +211,8 @@ impl Recovery {
     ) -> Result<u64> {
         let mut replay = Replay::new(&self.state);
         replay.revision = self.sealed_revision;
-        for (segment, survey) in self.open.iter().zip(&self.chain.surveys).take(self.chain.reached) {
+        for (segment, survey) in self.open.iter().zip(&self.chain.surveys).take(self.chain.reached)
+        {
             let end = readable_end(segment, survey.end, limit);
             let mut scan =
                 Scan::new(&*segment.file, segment.salt, segment.base, segment.first, end);
@@ -220,7 +222,7 @@ impl Recovery {
                 })?;
                 let location = place(segment, frame.offset, &frame.header, frame.bytes)?;
                 replay
-                    .record(&frame.header.record(frame.bytes), location)
+                    .record(&frame.header, frame.bytes, location)
                     .map_err(|e| at_offset(e, segment, frame.offset))?;
             }
             self.report.bytes_read += end;
@@ -234,7 +236,7 @@ impl Recovery {
                     .map_err(|bad| Error::corrupt(&segment.path, offset, bad.to_string()))?;
                 let location = place(segment, offset, &header, bytes)?;
                 replay
-                    .record(&header.record(bytes), location)
+                    .record(&header, bytes, location)
                     .map_err(|e| at_offset(e, segment, offset))?;
                 at += header.frame_len() as usize;
             }
@@ -389,7 +391,7 @@ fn replay_sealed(
         seen.update(frame.checksums());
         let location = Location::new(segment.id, frame.offset, frame.header.frame_len());
         replay
-            .record(&frame.header.record(frame.bytes), location)
+            .record(&frame.header, frame.bytes, location)
             .map_err(|e| at_offset(e, segment, frame.offset))?;
     }
     match seen.finalize() == digest {

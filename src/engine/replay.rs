@@ -10,7 +10,7 @@ use std::ops::Bound;
 use super::read::{self, Found};
 use crate::error::{Error, Result};
 use crate::format::location::Location;
-use crate::format::record::{FrameType, Record};
+use crate::format::record::{FrameType, Header, Record};
 use crate::index::{Chunk, Kind};
 use crate::key;
 use crate::state::{State, overlay_key};
@@ -39,15 +39,22 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Takes the next record, which lies at `location` and is sound.
+    /// Takes the next record, which lies at `location` and is sound. The store's own records are
+    /// none of the index's.
     ///
     /// # Errors
     /// What is wrong with its key, for whoever knows the file: a sound checksum over a malformed
     /// key was not written by this store.
-    pub(crate) fn record(&mut self, record: &Record<'_>, location: Location) -> Result<()> {
+    pub(crate) fn record(
+        &mut self,
+        header: &Header,
+        bytes: &[u8],
+        location: Location,
+    ) -> Result<()> {
+        let record = &header.record(bytes);
         let in_order = record.revision >= self.revision;
         self.revision = self.revision.max(record.revision);
-        if !record.frame_type.is_record() {
+        if !record.frame_type.is_record() || header.internal {
             return Ok(());
         }
         self.records += 1;

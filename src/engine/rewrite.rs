@@ -88,10 +88,9 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
         copying: false,
         kept: BTreeMap::new(),
     };
-    let seen = recovery
-        .replay_open(u64::MAX, |segment, offset, header, bytes| {
-            rewrite.place(segment, offset, header, bytes)
-        })?;
+    let seen = recovery.replay_open(u64::MAX, |segment, offset, header, bytes| {
+        rewrite.place(segment, offset, header, bytes)
+    })?;
     let Rewrite { mut active, kept, .. } = rewrite;
     active.flush()?;
     recovery.report.rewritten_bytes = active.end() - next.first;

@@ -164,8 +164,7 @@ fn survey(segment: &Segment) -> Result<Survey> {
             }
         }
     }
-    let mut rest =
-        Scan::new(&*segment.file, segment.salt, segment.base, survey.end.min(len), len);
+    let mut rest = Scan::new(&*segment.file, segment.salt, segment.base, survey.end.min(len), len);
     survey.rest = rest.rest().map_err(failed)?;
     if survey.rest > 0 && !survey.ended {
         look_behind(segment, &mut survey).map_err(failed)?;
@@ -198,12 +197,7 @@ fn look_behind(segment: &Segment, survey: &mut Survey) -> std::io::Result<()> {
 }
 
 /// What of the tail file continues a segment, in whole commits.
-fn whole_commits(
-    tail: &TailCopy,
-    segment: &Segment,
-    end: u64,
-    watermark: &mut u64,
-) -> Vec<u8> {
+fn whole_commits(tail: &TailCopy, segment: &Segment, end: u64, watermark: &mut u64) -> Vec<u8> {
     let mut bytes = tail.following(segment.salt, segment.position(end));
     let (mut at, mut whole, mut commit) = (0, 0, Commit::default());
     while let Ok(header) = Header::decode(&bytes[at..], segment.position(end + at as u64)) {

@@ -26,7 +26,9 @@ pub(crate) struct Location {
 impl Place {
     /// A place from a byte offset, which is a multiple of 8 below 32 GiB.
     pub(crate) fn new(segment: SegmentId, offset_bytes: u64) -> Place {
-        debug_assert!(offset_bytes.is_multiple_of(UNIT) && offset_bytes / UNIT <= u64::from(u32::MAX));
+        debug_assert!(
+            offset_bytes.is_multiple_of(UNIT) && offset_bytes / UNIT <= u64::from(u32::MAX)
+        );
         Place { segment, offset: (offset_bytes / UNIT) as u32 }
     }
 

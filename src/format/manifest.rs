@@ -87,7 +87,8 @@ impl SegmentEntry {
 
     fn check_sealed(&self) -> bool {
         self.sealed.as_ref().is_none_or(|sealed| {
-            sealed.length.is_multiple_of(UNIT) && (HEADER_LEN..=self.capacity).contains(&sealed.length)
+            sealed.length.is_multiple_of(UNIT)
+                && (HEADER_LEN..=self.capacity).contains(&sealed.length)
         })
     }
 }
@@ -117,14 +118,17 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let entry = |number, base| SegmentEntry { number, salt: 3, base, capacity: 4096, sealed: None };
+        let entry =
+            |number, base| SegmentEntry { number, salt: 3, base, capacity: 4096, sealed: None };
         let with = |segments| Manifest {
             next_segment: 2,
             next_position: 8192,
             segments,
             ..Manifest::new([7; 16])
         };
-        assert!(Manifest::decode_file(&with(vec![entry(0, 0), entry(1, 4096)]).encode_file()).is_ok());
+        assert!(
+            Manifest::decode_file(&with(vec![entry(0, 0), entry(1, 4096)]).encode_file()).is_ok()
+        );
         for bad in [
             vec![entry(0, 0), entry(0, 4096)],
             vec![entry(1, 4096), entry(0, 0)],

@@ -32,7 +32,8 @@ mod tests {
     #[test]
     fn only_what_is_built_is_parsed() {
         assert_eq!(parse_segment(&segment(SegmentId(0xab))), Some(SegmentId(0xab)));
-        for other in ["ab.seg", "000000AB.seg", "+00000ab.seg", "000000ab.seg.bak", "MANIFEST", ""] {
+        for other in ["ab.seg", "000000AB.seg", "+00000ab.seg", "000000ab.seg.bak", "MANIFEST", ""]
+        {
             assert_eq!(parse_segment(other), None, "{other}");
         }
     }

@@ -210,7 +210,16 @@ impl Header {
         let internal = flags & record_flag::INTERNAL != 0;
         let body_at = at;
         let header = Header {
-            frame_type, place, internal, revision, time, kind_len, id_len, value_len, record_at, body_at,
+            frame_type,
+            place,
+            internal,
+            revision,
+            time,
+            kind_len,
+            id_len,
+            value_len,
+            record_at,
+            body_at,
         };
         header.check_shape()?;
         Ok(header)
@@ -389,8 +398,7 @@ fn bounded(bytes: &[u8], at: &mut usize, limit: u64, what: &'static str) -> Resu
 /// The exact length of the frame that [`encode`] makes.
 pub(crate) fn encoded_len(position: u64, place: &FramePlace, record: &Record<'_>) -> u64 {
     let lag = place.watermark.map_or(0, |w| varint::len((position - w) / UNIT));
-    let left =
-        if place.left > 0 || !place.start { varint::len(place.left / UNIT) } else { 0 };
+    let left = if place.left > 0 || !place.start { varint::len(place.left / UNIT) } else { 0 };
     let lens = varint::len(record.id.len() as u64) + varint::len(record.value.len() as u64);
     let header = 9 + lag + left + 3 + lens + varint::len(record.revision) + 8;
     let body = record.kind.len() + record.id.len() + record.value.len();

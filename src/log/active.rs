@@ -200,7 +200,10 @@ impl Active {
     /// Gives the room ahead of the end back to the file system.
     pub(crate) fn trim(&mut self) -> Result<()> {
         self.reserved = self.end;
-        self.segment.file.set_len(self.end).map_err(|e| Error::io("truncate", &self.segment.path, e))
+        self.segment
+            .file
+            .set_len(self.end)
+            .map_err(|e| Error::io("truncate", &self.segment.path, e))
     }
 
     fn failed(&self, source: std::io::Error) -> Error {

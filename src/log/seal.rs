@@ -15,8 +15,7 @@ use crate::log::segment::Segment;
 /// still in memory elsewhere, and never sealed in.
 pub(crate) fn summarize(segment: &Segment, length: u64) -> Result<Sealed> {
     let mut summary = Summary::default();
-    let mut scan =
-        Scan::new(&*segment.file, segment.salt, segment.base, segment.first, length);
+    let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, segment.first, length);
     while let Some(frame) = scan.next().map_err(|e| Error::io("read", &segment.path, e))? {
         match frame {
             Ok(frame) => summary.add(&frame),

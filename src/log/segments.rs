@@ -90,8 +90,7 @@ impl Segments {
     pub(crate) fn open(&self, entry: &SegmentEntry, writable: bool) -> Result<Segment> {
         let name = names::segment(entry.id());
         let path = self.path(entry.id());
-        let opened =
-            if writable { self.disk.open(&name) } else { self.disk.open_read_only(&name) };
+        let opened = if writable { self.disk.open(&name) } else { self.disk.open_read_only(&name) };
         let file = match opened {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::MissingSegment { file: path });

@@ -63,18 +63,22 @@ impl TailCopy {
         };
         let mut bytes = match read() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::corrupt(path, 0, "the tail file is missing: the manifest names it"));
+                return Err(Error::corrupt(
+                    path,
+                    0,
+                    "the tail file is missing: the manifest names it",
+                ));
             }
             read => read.map_err(|e| Error::io("read", &path, e))?,
         };
         match decode_header(&bytes) {
-            Err(HeaderError::Unknown(found)) => return Err(Error::Version { file: path, found }),
-            Err(HeaderError::Damaged(reason)) => return Err(Error::corrupt(path, 0, reason)),
+            Err(HeaderError::Unknown(found)) => Err(Error::Version { file: path, found }),
+            Err(HeaderError::Damaged(reason)) => Err(Error::corrupt(path, 0, reason)),
             Ok((id, len)) if id != *store_id || len != RING_LEN as u64 => {
-                return Err(Error::corrupt(path, 0, "the tail file belongs to another store"));
+                Err(Error::corrupt(path, 0, "the tail file belongs to another store"))
             }
             Ok(_) if bytes.len() != RING_OFFSET + RING_LEN => {
-                return Err(Error::corrupt(path, bytes.len() as u64, "the tail file is cut short"));
+                Err(Error::corrupt(path, bytes.len() as u64, "the tail file is cut short"))
             }
             Ok(_) => Ok(TailCopy { ring: bytes.split_off(RING_OFFSET) }),
         }
