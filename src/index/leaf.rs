@@ -132,8 +132,7 @@ impl Leaf {
 
     #[inline]
     pub(super) fn location(&self, at: usize) -> Location {
-        let start = self.locations_at() + at * LOCATION_LEN;
-        decode(&self.bytes[start..start + LOCATION_LEN])
+        decode(&self.locations().as_chunks().0[at])
     }
 
     pub(super) fn set_location(&mut self, at: usize, location: Location) {
@@ -154,7 +153,7 @@ impl Leaf {
     }
 
     pub(super) fn all_locations(&self) -> impl Iterator<Item = Location> {
-        self.locations().chunks_exact(LOCATION_LEN).map(decode)
+        self.locations().as_chunks().0.iter().map(decode)
     }
 
     /// How many more entries the leaf takes, if `id` comes behind all it has; otherwise 0.
@@ -214,9 +213,11 @@ pub(super) fn encode(location: Location) -> [u8; LOCATION_LEN] {
     bytes
 }
 
+/// Takes an array, so that its length is checked once and not for each byte.
 #[inline]
-fn decode(bytes: &[u8]) -> Location {
-    let word =
-        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    Location { place: Place { segment: SegmentId(word(0)), offset: word(4) }, len: word(8) }
+fn decode(bytes: &[u8; LOCATION_LEN]) -> Location {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = *bytes;
+    let segment = SegmentId(u32::from_le_bytes([a, b, c, d]));
+    let place = Place { segment, offset: u32::from_le_bytes([e, f, g, h]) };
+    Location { place, len: u32::from_le_bytes([i, j, k, l]) }
 }

@@ -98,11 +98,11 @@ impl Usage {
             return;
         }
         let mut tally = vec![(0, 0); span];
-        for location in locations {
+        locations.for_each(|location| {
             let (count, bytes) = &mut tally[(location.place.segment.0 - base) as usize];
             *count += 1;
             *bytes += location.len_bytes();
-        }
+        });
         for row in &mut self.rows {
             let (count, bytes) = tally[(row.segment.0 - base) as usize];
             row.live_count -= count;
