@@ -240,7 +240,7 @@ impl Kind {
         let state = &mut *guard;
         let (count, ordered) = if whole {
             state.usage.bury_everything();
-            (self.count(), std::mem::take(&mut state.ordered))
+            (self.count(), state.ordered.detach_all())
         } else {
             let ordered = state.ordered.detach(prefix);
             state.usage.bury_detached(&ordered);

@@ -45,9 +45,7 @@ impl Ordered {
     pub(super) fn push(&mut self, id: &[u8], new: Option<Location>, old: Option<Location>) {
         self.fresh.push(id, new, old);
         self.pushed += 1;
-        if !self.draining.is_empty() {
-            self.drain_some();
-        }
+        self.drain_some();
         let most = (self.leaves.len() / RUN_SHARE).clamp(RUN_MIN, RUN_MAX);
         if self.fresh.len() >= most || self.fresh.id_bytes() >= RUN_ID_BYTES {
             self.drain();
@@ -61,6 +59,9 @@ impl Ordered {
     }
 
     fn drain_some(&mut self) {
+        if self.draining.is_empty() {
+            return;
+        }
         self.leaves.merge_some(&mut self.draining, &mut self.scratch);
         if self.draining.is_empty() {
             self.draining = Sorted::default();
@@ -113,6 +114,13 @@ impl Ordered {
     pub(super) fn count(&self, prefix: &[u8]) -> u64 {
         let recent = self.fresh.delta(prefix) + self.draining.delta(prefix);
         (self.leaves.count(prefix) as i64 + recent) as u64
+    }
+
+    /// Takes out everything.
+    pub(super) fn detach_all(&mut self) -> Ordered {
+        // Who is settling in steps goes by these: nothing is left to be merged.
+        let empty = Ordered { pushed: self.pushed, sorted: self.pushed, ..Ordered::default() };
+        std::mem::replace(self, empty)
     }
 
     /// Takes out all ids that start with `prefix`, merged or not.

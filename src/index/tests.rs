@@ -5,6 +5,7 @@ mod model;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use super::ordered::Ordered;
 use super::points::{Points, Probe};
 use super::*;
 use crate::format::location::{Location, Place};
@@ -148,6 +149,25 @@ fn a_lookup_is_not_fooled_by_cleaning() {
     assert!(!lookup.covered(b"a/1", 3));
     assert_eq!(lookup.candidate(), Some(location(3).place));
     assert_eq!(lookup.candidate(), None);
+}
+
+/// A scan that is being prepared merges in steps, and in between a delete may take away all that
+/// it still waits for: it once merged the first of no changes, a panic in the reader.
+#[test]
+fn settling_survives_a_delete_in_between() {
+    for prefix in ["", "a"] {
+        let mut ordered = Ordered::default();
+        (0..100).for_each(|n| ordered.push(format!("a{n}").as_bytes(), Some(location(n)), None));
+        let goal = ordered.pushed();
+        assert!(!ordered.settle_some(goal, 0));
+        let detached = if prefix.is_empty() {
+            ordered.detach_all()
+        } else {
+            ordered.detach(prefix.as_bytes())
+        };
+        assert!(ordered.settle_some(goal, 2));
+        assert_eq!((ordered.count(b""), detached.count(b"")), (0, 100));
+    }
 }
 
 /// A step of a scan looks at a bounded number of entries. Where none of so many was there at the
