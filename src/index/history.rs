@@ -72,7 +72,7 @@ impl Detached {
 /// The state of a key at revision s is what the first change after s found. A change that found a
 /// snapshot at or after s alive saved it, unless a change between that snapshot and itself had
 /// already. If there was none, the key is as it is now, in the table as in the leaves, merged or
-/// not. A prefix delete saves no states but its leaves, which hold all that it found; changes before
+/// not. A prefix delete saves no states but its leaves, which hold all it found; changes before
 /// it, and after s, are still found in `saved`.
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -169,7 +169,9 @@ impl History {
     /// kind's lock.
     pub(super) fn unsettled(&self, snapshot: u64) -> Option<Arc<Detached>> {
         let unsettled = |detached: &&Arc<Detached>| {
-            detached.revision > snapshot && !detached.ordered.read().is_settled()
+            // Not to be read while another reader settles it either: the kind's lock is held.
+            let ordered = detached.ordered.try_read();
+            detached.revision > snapshot && ordered.is_none_or(|ordered| !ordered.is_settled())
         };
         self.detached.iter().find(unsettled).cloned()
     }

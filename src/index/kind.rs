@@ -66,8 +66,8 @@ pub(crate) struct Garbage {
 
 /// The places that may hold a key, one after another; nearly always the first does.
 ///
-/// Read the record at each and compare its key. If it is the key, ask [`Lookup::covered`], and go on
-/// if it is. A key without such a place is absent.
+/// Read the record at each and compare its key. If it is the key, ask [`Lookup::covered`], and go
+/// on if it is. A key without such a place is absent.
 #[derive(Debug)]
 pub(crate) struct Lookup<'a> {
     points: &'a Points,
@@ -285,7 +285,7 @@ impl Kind {
     }
 
     /// Merges the changes so far into the leaves. Call it once for a scan, after its snapshot is
-    /// registered: what changes from then on is in the history, so that [`Kind::fill`] need not know
+    /// registered: what changes from then on is in the history, so that [`Kind::fill`] needn't know
     /// whether it is in the leaves.
     pub(crate) fn prepare_scan(&self) {
         let goal = {

@@ -183,12 +183,11 @@ impl Leaves {
         let first = scratch.id(0);
         let room = MAX_ENTRIES / 4 * 3 - scratch.len();
         let bytes = MAX_ID_BYTES.saturating_sub(scratch.id_bytes());
-        let has_room =
-            |(_, leaf): &(&Box<[u8]>, &Leaf)| leaf.len() <= room && leaf.id_bytes() <= bytes;
+        let has_room = |leaf: &Leaf| leaf.len() <= room && leaf.id_bytes() <= bytes;
         let below = (Bound::Unbounded, Bound::Excluded(first));
         let above = (Bound::Excluded(first), Bound::Unbounded);
-        let left = self.map.range::<[u8], _>(below).next_back().filter(has_room);
-        let right = || self.map.range::<[u8], _>(above).next().filter(has_room);
+        let left = self.map.range::<[u8], _>(below).next_back().filter(|(_, leaf)| has_room(leaf));
+        let right = || self.map.range::<[u8], _>(above).next().filter(|(_, leaf)| has_room(leaf));
         let (low, high) = match (left, right) {
             (Some((left, _)), _) => (left.clone(), Box::from(first)),
             (None, right) => match right() {

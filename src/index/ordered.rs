@@ -16,7 +16,7 @@ const RUN_ID_BYTES: usize = 1 << 20;
 /// Ids in leaves, with two runs of changes on top that aren't in them yet.
 ///
 /// `fresh` takes the changes as they come. When it is long enough it is sorted and becomes
-/// `draining`, of which every further change merges one leaf's worth: a leaf's worth is at least one
+/// `draining`, of which every further change merges one leaf's worth: that is at least one
 /// change, so it has drained before `fresh` is long enough again, and no change waits for a merge
 /// of thousands. Whoever needs the leaves to be complete settles.
 #[derive(Debug, Default)]

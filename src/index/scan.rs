@@ -99,8 +99,8 @@ impl Filler<'_> {
 impl View<'_> {
     /// Goes through a range in order or in reverse.
     ///
-    /// Prefix deletes after the snapshot cut the range into stretches, in each of which one of them,
-    /// or none, has the state to begin with.
+    /// Prefix deletes after the snapshot cut the range into stretches, in each of which one of
+    /// them, or none, has the state to begin with.
     pub(super) fn fill(
         &self,
         range: IdRange<'_>,
