@@ -7,6 +7,9 @@
 //!
 //! Names are built by `format::names` from integers, never from input.
 
+// Public for the tests and the fuzzers, under the feature `sim` alone.
+#![cfg_attr(not(feature = "sim"), allow(unreachable_pub))]
+
 pub(crate) mod memory;
 pub(crate) mod native;
 #[cfg(feature = "sim")]
@@ -83,14 +86,10 @@ pub trait Disk: Debug + Send + Sync {
 pub trait Lock: Debug + Send + Sync {}
 
 /// One open file.
+#[allow(clippy::len_without_is_empty)]
 pub trait File: Debug + Send + Sync {
     /// The length in bytes.
     fn len(&self) -> io::Result<u64>;
-
-    /// Whether the file has no bytes.
-    fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
-    }
 
     /// Reads exactly `buf.len()` bytes at `offset`; `UnexpectedEof` if the file ends before.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;

@@ -31,20 +31,21 @@ impl Found {
 
 /// The newest visible resource of a key.
 pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource>> {
+    let id = id.as_bytes();
     consistent(state, || {
-        let Some(kind_index) = state.index.kind(kind) else { return Ok(None) };
-        match find(state, &kind_index, id.as_bytes())? {
-            Some(found) => resource(state, &kind_index, id.as_bytes(), found).map(Some),
-            None => Ok(None),
-        }
+        let read = state.index.with_kind(kind, |kind| {
+            let found = find(state, kind, id)?;
+            found.map(|found| resource(state, kind, id, found)).transpose()
+        });
+        read.unwrap_or(Ok(None))
     })
 }
 
 /// Whether a key is there. Reads its record's header, not its value.
 pub(crate) fn contains(state: &State, kind: &str, id: &str) -> Result<bool> {
     consistent(state, || {
-        let Some(kind_index) = state.index.kind(kind) else { return Ok(false) };
-        Ok(find(state, &kind_index, id.as_bytes())?.is_some())
+        let found = state.index.with_kind(kind, |kind| find(state, kind, id.as_bytes()));
+        Ok(found.transpose()?.flatten().is_some())
     })
 }
 

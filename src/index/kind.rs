@@ -60,6 +60,7 @@ struct State {
 #[must_use = "drop it off the locks"]
 pub(crate) struct Garbage {
     tables: Option<Retired>,
+    #[expect(dead_code, reason = "it is here to be dropped")]
     detached: Option<Arc<Detached>>,
     deletes: Option<Arc<[Arc<Detached>]>>,
 }
@@ -160,25 +161,6 @@ impl Kind {
         drop(guard);
         let removed = self.points.remove(self.hash(id), old.place);
         debug_assert!(removed);
-    }
-
-    /// Points `id`, which is at `old`, to a copy of the same record. That is no change: snapshots
-    /// see the copy, too. The caller has made sure that `old` is still where it is.
-    pub(crate) fn relocate(
-        &self,
-        id: &[u8],
-        new: Location,
-        old: Location,
-        time_micros: i64,
-        snapshots: &Snapshots,
-    ) {
-        let mut guard = self.state.write();
-        let state = &mut *guard;
-        state.usage.put(new, time_micros);
-        state.usage.bury(old);
-        self.change(state, id, Some(new), Some(old), snapshots);
-        drop(guard);
-        self.point_to(id, new.place, Some(old));
     }
 
     fn change(
@@ -345,11 +327,6 @@ impl Kind {
     /// What the kind has in each segment, in the order of segments.
     pub(crate) fn usage(&self) -> Vec<SegmentUsage> {
         self.state.read().usage.rows().to_vec()
-    }
-
-    /// Forgets the figures of a segment that is gone.
-    pub(crate) fn forget_segment(&self, segment: SegmentId) {
-        self.state.write().usage.forget(segment);
     }
 
     /// The heap bytes of all of it, as far as they are known.

@@ -42,10 +42,6 @@ impl Entry<'_> {
         let split = self.prefix.len().min(id.len());
         self.prefix.cmp(&id[..split]).then_with(|| self.suffix.cmp(&id[split..]))
     }
-
-    pub(super) fn to_id(self) -> Vec<u8> {
-        [self.prefix, self.suffix].concat()
-    }
 }
 
 impl Leaf {

@@ -41,11 +41,8 @@ use parking_lot::RwLock;
 
 pub(crate) use chunk::Chunk;
 pub(crate) use history::Earlier;
-pub(crate) use kind::{Garbage, Kind, Lookup};
+pub(crate) use kind::Kind;
 pub(crate) use snapshots::Snapshots;
-pub(crate) use usage::SegmentUsage;
-
-use crate::format::location::SegmentId;
 
 /// All kinds, and the snapshots that live.
 #[derive(Debug)]
@@ -100,13 +97,6 @@ impl Index {
     pub(crate) fn prune(&self) {
         for kind in self.kinds() {
             kind.prune(&self.snapshots);
-        }
-    }
-
-    /// Forgets the figures of a segment that is gone.
-    pub(crate) fn forget_segment(&self, segment: SegmentId) {
-        for kind in self.kinds() {
-            kind.forget_segment(segment);
         }
     }
 

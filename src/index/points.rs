@@ -215,6 +215,7 @@ impl Points {
     }
 
     /// How many slots are taken, stale ones included.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len as usize).sum()
     }

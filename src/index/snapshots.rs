@@ -60,9 +60,4 @@ impl Snapshots {
     pub(crate) fn newest(&self) -> Option<u64> {
         Some(self.newest.load(Acquire)).filter(|&revision| revision != NONE)
     }
-
-    /// How many snapshots live.
-    pub(crate) fn count(&self) -> usize {
-        self.live.lock().values().sum()
-    }
 }

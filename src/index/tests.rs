@@ -8,7 +8,7 @@ use std::ops::Bound;
 use super::ordered::Ordered;
 use super::points::{Points, Probe};
 use super::*;
-use crate::format::location::{Location, Place};
+use crate::format::location::{Location, Place, SegmentId};
 
 /// xorshift64*: the same sequence for the same seed, on every machine.
 struct Random(u64);

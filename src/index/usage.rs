@@ -121,9 +121,4 @@ impl Usage {
     pub(super) fn note_dead(&mut self, segment: SegmentId, bytes: u64) {
         self.row(segment).total_bytes += bytes;
     }
-
-    /// Forgets a segment that is gone.
-    pub(super) fn forget(&mut self, segment: SegmentId) {
-        self.rows.retain(|row| row.segment != segment);
-    }
 }

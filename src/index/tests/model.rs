@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use super::Random;
-use crate::format::location::{Location, Place};
+use crate::format::location::{Location, Place, SegmentId};
+use crate::index::usage::SegmentUsage;
 use crate::index::*;
 
 type Id = Vec<u8>;
@@ -103,21 +104,6 @@ impl Model {
         if let Some(old) = self.now.remove(&id) {
             self.revision += 1;
             self.kind.delete(&id, old, self.revision, self.index.snapshots());
-        }
-    }
-
-    fn relocate(&mut self) {
-        let id = self.id();
-        let Some(old) = self.now.get(&id).copied() else { return };
-        let new = self.location(&id);
-        self.records.insert(new.place, self.records[&old.place].clone());
-        self.kind.relocate(&id, new, old, 0, self.index.snapshots());
-        self.now.insert(id.clone(), new);
-        // Snapshots that saw the same record see the copy.
-        for (_, ids) in &mut self.snapshots {
-            if let Some(location) = ids.get_mut(&id).filter(|location| **location == old) {
-                *location = new;
-            }
         }
     }
 
@@ -220,8 +206,7 @@ impl Model {
         match self.random.below(1000) {
             0..620 => self.put(),
             620..860 => self.delete(),
-            860..960 => self.relocate(),
-            960..997 => _ = self.kind.clean(self.random.below(60)),
+            860..997 => _ = self.kind.clean(self.random.below(60)),
             _ => self.delete_prefix(),
         }
     }

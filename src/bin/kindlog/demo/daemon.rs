@@ -186,7 +186,7 @@ fn list(store: &Store, teller: &mut Teller, plan: &Plan) -> Outcome {
     check_count("the agents listed", agents.len() as u64, plan.agents)?;
     let team = data::team(1);
     let mut found = 0;
-    for agent in store.scan(AGENT).prefix(&format!("{team}/")) {
+    for agent in store.scan(AGENT).prefix(format!("{team}/")) {
         let id = agent?.id;
         check(id.starts_with(team), || format!("{id} is not under {team}/"))?;
         found += 1;
