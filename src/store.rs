@@ -408,7 +408,10 @@ pub(crate) fn decode<M: Message + Default>(resource: &Resource) -> Result<M> {
 
 impl Shared {
     fn close(&self) -> Result<()> {
-        if let Some(thread) = self.thread.lock().take() {
+        // After a fork the thread is the parent's: the child has nothing to wait for.
+        if let Some(thread) = self.thread.lock().take()
+            && self.state.disk.same_process()
+        {
             background::stop(&self.state, thread);
         }
         close::close(&self.state)

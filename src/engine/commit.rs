@@ -102,7 +102,7 @@ pub(crate) fn commit(
     let time = now_micros();
     let revision = order.revision + 1;
     let written = write(&mut order, &decided, revision, time, durability, max_len);
-    state.counters.commits.fetch_add(1, Ordering::Relaxed);
+    let deletes_prefix = matches!(decided[0].change.what, What::DeletePrefix);
     if durability != Durability::Sync && order.pending.is_empty() {
         finish_weak(state, &mut order, &decided, &written, time, durability)?;
         drop(order);
@@ -110,6 +110,12 @@ pub(crate) fn commit(
     } else {
         let ticket = enqueue(&mut order, &decided, &written, time);
         group::wait(state, &mut order, &ticket)?;
+        drop(order);
+    }
+    state.counters.commits.fetch_add(1, Ordering::Relaxed);
+    if deletes_prefix {
+        // The background clears what the point tables still have of it.
+        state.tell_now();
     }
     Ok(Done { revision: Revision::from(revision), removed })
 }
@@ -227,9 +233,8 @@ fn current(
         *awaited = true;
         return Ok(None);
     }
-    match read::find(state, kind, id.as_bytes()) {
-        Ok(Some(found)) => Ok(Some(found.location())),
-        Ok(None) => Ok(None),
+    match read::find_sound(state, kind, id.as_bytes()) {
+        Ok(found) => Ok(found.map(|found| found.location())),
         // A damaged record can be written over and deleted.
         Err(Error::Corrupt { .. }) => Ok(kind.find_ordered(id.as_bytes())),
         Err(error) => Err(error),
@@ -246,9 +251,11 @@ fn revision_of(
     if let Some(overlaid) = order.overlay.get(&overlay_key(kind.name(), id.as_bytes())) {
         return Ok(overlaid.location.map(|_| Revision::from(overlaid.revision)));
     }
-    let Some(location) = location else { return Ok(None) };
-    let found = read::at(state, kind, id.as_bytes(), location)?;
-    Ok(Some(Revision::from(found.header.revision)))
+    if location.is_none() {
+        return Ok(None);
+    }
+    let found = read::find_sound(state, kind, id.as_bytes())?;
+    Ok(found.map(|found| Revision::from(found.header.revision)))
 }
 
 fn check_expectation(
@@ -330,6 +337,7 @@ fn finish_weak(
     if durability == Durability::Os
         && let Err(error) = hand_to_kernel(state, order, &written.piece)
     {
+        order.unsynced -= written.piece.len() as u64;
         return Err(heal::append_failed(state, order, written.start, error));
     }
     let effects = decided

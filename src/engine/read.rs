@@ -99,6 +99,18 @@ pub(crate) fn find(state: &State, kind: &Kind, id: &[u8]) -> Result<Option<Found
     kind.find_ordered(id).map(|location| at(state, kind, id, location)).transpose()
 }
 
+/// The same, with the header's checksum checked: for whoever goes by its revision or its length
+/// without a look at the record's own.
+pub(crate) fn find_sound(state: &State, kind: &Kind, id: &[u8]) -> Result<Option<Found>> {
+    let Some(found) = find(state, kind, id)? else { return Ok(None) };
+    let segment = state.segments.find(found.place.segment)?;
+    let position = segment.position(found.place.offset_bytes());
+    match found.header.check(&found.bytes, segment.salt, position) {
+        Ok(()) => Ok(Some(found)),
+        Err(bad) => Err(damaged(state, kind, id, found.place, &bad.to_string())),
+    }
+}
+
 /// Whether the record at `place` is the key's. A record that is damaged, where the ordered side
 /// says that the key is, is an error.
 fn examine(state: &State, kind: &Kind, id: &[u8], place: Place) -> Result<Option<Found>> {

@@ -79,13 +79,30 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<State>,
     }
     let lock = if read_only { None } else { Some(take_lock(&*disk)?) };
     let owned = read_only && is_locked(&*disk)?;
-    let manifest = read_manifest(&*disk)?;
-    let recovery = Recovery::read(disk, options, manifest, owned)?;
+    let recovery = read_log(disk, options, owned)?;
     let (state, mut report) =
         if read_only { recovery.finish_reader()? } else { recovery.finish_owner()? };
     *state.lock.lock() = lock;
     report.elapsed = started.elapsed();
     Ok((Arc::new(state), report))
+}
+
+/// Reads the log that the manifest names. Beside a living owner a segment may go between the two
+/// steps: it is missing only if the manifest, read again, still names it.
+fn read_log(disk: Arc<dyn Disk>, options: Options, owned: bool) -> Result<Recovery> {
+    let mut manifest = read_manifest(&*disk)?;
+    loop {
+        match Recovery::read(disk.clone(), options.clone(), manifest.clone(), owned) {
+            Err(Error::MissingSegment { file }) => {
+                let again = read_manifest(&*disk)?;
+                if again == manifest {
+                    return Err(Error::MissingSegment { file });
+                }
+                manifest = again;
+            }
+            done => return done,
+        }
+    }
 }
 
 fn check_options(options: &Options) -> Result<()> {
