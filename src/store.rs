@@ -16,7 +16,9 @@ use crate::disk::memory::MemoryDisk;
 use crate::disk::native::NativeDisk;
 use crate::engine::batch::Batch;
 use crate::engine::commit::{self, Change, Expect, What};
+use crate::engine::doctor::{self, Diagnosis};
 use crate::engine::recover::{self, RecoveryReport};
+use crate::engine::salvage::{self, SalvageReport};
 use crate::engine::scan::{OpenView, Scan};
 use crate::engine::stats::{self, Stats};
 use crate::engine::verify::{self, VerifyReport};
@@ -116,6 +118,29 @@ impl Store {
     /// As [`Options::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Store> {
         Options::new().open(path)
+    }
+
+    /// Says what is wrong with the store in a directory, and what of it is sound. Changes nothing,
+    /// takes no lock. Costs a read of the whole log, and memory for all its keys.
+    ///
+    /// # Errors
+    /// `Io`, also where there is no store; `Version`. Damage is not an error but in the diagnosis.
+    pub fn diagnose(path: impl AsRef<Path>) -> Result<Diagnosis> {
+        doctor::diagnose(&existing(path.as_ref())?)
+    }
+
+    /// Copies what is sound of the store in `from` into a new store in `to`, a directory that is
+    /// empty or missing, and says exactly what was not. `from` is left as it is; it must not be in
+    /// use.
+    ///
+    /// # Errors
+    /// `Io`, also where there is no store or `to` is not empty; `Version`; `Locked` while `from` is
+    /// open for writing.
+    pub fn salvage(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<SalvageReport> {
+        let (from, to) = (existing(from.as_ref())?, to.as_ref());
+        let _lock = recover::take_lock(&*from)?;
+        let to = NativeDisk::open(to, true).map_err(|e| Error::io("open", to, e))?;
+        salvage::salvage(&from, Arc::new(to))
     }
 
     /// What opening found and did. A refresh does not change it.
@@ -395,6 +420,12 @@ impl Store {
             Some(refreshed) => Current::Refreshed(refreshed.read().clone()),
         }
     }
+}
+
+/// The disk of a directory that is there.
+fn existing(path: &Path) -> Result<Arc<dyn Disk>> {
+    let disk = NativeDisk::open(path, false).map_err(|e| Error::io("open", path, e))?;
+    Ok(Arc::new(disk))
 }
 
 /// Decodes a resource's bytes.

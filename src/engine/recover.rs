@@ -120,7 +120,7 @@ fn check_options(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn no_store(disk: &dyn Disk) -> Error {
+pub(super) fn no_store(disk: &dyn Disk) -> Error {
     let source = io::Error::new(io::ErrorKind::NotFound, "there is no store here");
     Error::io("open", disk.path(), source)
 }
@@ -131,7 +131,7 @@ fn random_id(disk: &dyn Disk) -> Result<StoreId> {
     Ok(id)
 }
 
-fn take_lock(disk: &dyn Disk) -> Result<Box<dyn crate::disk::Lock>> {
+pub(crate) fn take_lock(disk: &dyn Disk) -> Result<Box<dyn crate::disk::Lock>> {
     let path = disk.path().to_owned();
     match disk.lock(names::LOCK) {
         Ok(Ok(lock)) => Ok(lock),

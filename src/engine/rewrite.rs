@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::location::{Location, SegmentId, UNIT};
 use crate::format::manifest::{Manifest, SegmentEntry};
 use crate::format::names;
-use crate::format::record::Header;
+use crate::format::record::{FramePlace, Header};
 use crate::format::segment::HEADER_LEN;
 use crate::log::active::{Active, TRAILER_LEN};
 use crate::log::scan::Frame;
@@ -173,7 +173,9 @@ impl Rewrite {
         if !header.frame_type.is_record() {
             return Ok(Location::new(segment.id, offset, len));
         }
-        let (offset, len) = self.active.copy(header, bytes);
+        let first = self.active.segment.position(self.active.segment.first);
+        let place = FramePlace { watermark: header.place.watermark.map(|_| first), ..header.place };
+        let (offset, len) = self.active.copy(&place, header, bytes);
         if self.active.unwritten() >= FLUSH_LEN {
             self.active.flush()?;
         }

@@ -233,6 +233,11 @@ impl Commit {
         expected
     }
 
+    /// Goes on in the middle of a commit whose beginning is lost.
+    pub(crate) fn resume(header: &Header) -> Commit {
+        Commit { left: header.place.left }
+    }
+
     /// Whether the last frame ended its commit.
     pub(crate) fn is_whole(&self) -> bool {
         self.left == 0

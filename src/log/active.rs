@@ -133,12 +133,10 @@ impl Active {
 
     /// Appends a frame that was read elsewhere, as it is but for its place. Returns its offset and
     /// length.
-    pub(crate) fn copy(&mut self, header: &Header, bytes: &[u8]) -> (u64, u64) {
-        let watermark = header.place.watermark.map(|_| self.segment.position(self.segment.first));
-        let place = FramePlace { watermark, ..header.place };
+    pub(crate) fn copy(&mut self, place: &FramePlace, header: &Header, bytes: &[u8]) -> (u64, u64) {
         self.begin(header.frame_len() + MAX_HEADER_LEN as u64);
         let position = self.position();
-        record::encode_copy(&mut self.block, self.segment.salt, position, &place, header, bytes);
+        record::encode_copy(&mut self.block, self.segment.salt, position, place, header, bytes);
         let offset = self.end;
         self.seal();
         (offset, self.end - offset)

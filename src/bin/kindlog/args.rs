@@ -61,8 +61,21 @@ pub(crate) enum Command {
     },
     /// Check every record against its checksums, and the index against the log
     ///
-    /// Exits with 4, and a line for each problem, if anything is wrong.
+    /// Exits with 4, and a line for each problem, if anything is wrong: also if the end of the log is
+    /// torn, as after a crash, which opening the store would mend.
     Verify,
+    /// Say what is wrong with a store that is damaged, what is lost, and what to do
+    ///
+    /// Changes nothing. Exits with 4 if anything is damaged.
+    Doctor,
+    /// Copy what is sound of a damaged store into a new one, and list what is not
+    ///
+    /// The damaged store is left as it is. Revisions and times are kept.
+    Salvage {
+        /// The new store's directory: missing or empty
+        #[arg(value_hint = ValueHint::DirPath)]
+        to: PathBuf,
+    },
     /// Store resources from JSON lines or length-delimited Protobuf
     Import(ImportArgs),
     /// Write resources as JSON lines or length-delimited Protobuf

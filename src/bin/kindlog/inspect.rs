@@ -97,12 +97,22 @@ fn as_json(stats: &Stats) -> Value {
 pub(crate) fn verify(place: &Place) -> Outcome {
     let store = place.open_to_read()?;
     let mut out = Output::stdout();
+    let torn = &store.recovery().discarded;
+    for stretch in torn {
+        let (file, offset) = (stretch.file.display(), stretch.offset);
+        let line = format!("{file}, byte {offset}: torn, {}", counted(stretch.len, "byte"));
+        out.line(escape_hidden(&line))?;
+    }
     let line = verified(&store, |problem| {
         let problem = escape_hidden(problem).into_owned();
         out.line(problem)
     })?;
     out.line(line)?;
-    out.finish()
+    out.finish()?;
+    match torn.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Damage("the end of the log is torn".to_owned())),
+    }
 }
 
 /// Verifies a store, tells `problem` about each problem, and answers in a line what was sound.

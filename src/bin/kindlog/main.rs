@@ -1,6 +1,7 @@
 //! The command line `kindlog`: looks into a store, changes it, moves it, and shows it at work.
 //!
-//! One file for each group of commands (`read`, `change`, `inspect`, `import`, `export`, `demo`),
+//! One file for each group of commands (`read`, `change`, `inspect`, `doctor`, `import`, `export`,
+//! `demo`),
 //! and one for each thing they share: `wire` and `print` decode Protobuf without a schema, `jsonl`
 //! and `delimited` are the formats of import and export, `failure` holds the exit codes.
 
@@ -8,6 +9,7 @@ mod args;
 mod change;
 mod delimited;
 mod demo;
+mod doctor;
 #[rustfmt::skip]
 #[allow(unreachable_pub, clippy::all)]
 mod examples;
@@ -63,6 +65,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Clean(args) => change::clean(&place, &args),
         Command::Stats { output } => inspect::stats(&place, output),
         Command::Verify => inspect::verify(&place),
+        Command::Doctor => doctor::doctor(&place),
+        Command::Salvage { to } => doctor::salvage(&place, &to),
         Command::Import(args) => import::import(&place, &args),
         Command::Export(args) => export::export(&place, &args),
         Command::Completions { shell } => completions(shell),

@@ -1,0 +1,48 @@
+//! What is wrong with a store, and what can still be had of it. Changes nothing.
+
+use std::sync::Arc;
+
+use super::examine::{Damage, examine};
+use super::recover::{self, RecoveryReport};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::options::Options;
+
+/// What [`Store::diagnose`](crate::Store::diagnose) found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Diagnosis {
+    /// What opening it would find, or why it would refuse.
+    pub open: Result<RecoveryReport>,
+    /// Sound records: puts and deletes, live or not.
+    pub records: u64,
+    /// Resources that sound records hold.
+    pub live: u64,
+    /// What is not sound.
+    pub damages: Vec<Damage>,
+}
+
+impl Diagnosis {
+    /// Whether nothing is wrong at all: it opens, and nothing is damaged, torn bytes included.
+    pub fn is_healthy(&self) -> bool {
+        self.open.is_ok() && self.damages.is_empty()
+    }
+}
+
+/// Examines a store.
+pub(crate) fn diagnose(disk: &Arc<dyn Disk>) -> Result<Diagnosis> {
+    let seen = examine(disk)?;
+    if seen.manifest.is_none() && seen.sources.is_empty() {
+        return Err(recover::no_store(&**disk));
+    }
+    let live = seen.newest.iter().filter(|((kind, id), sound)| seen.is_live(kind, id, sound));
+    let live = live.count() as u64;
+    let open = match recover::open(disk.clone(), Options::new().read_only(true)) {
+        Ok((_, report)) => Ok(report),
+        Err(Error::Io { op, path, source }) if seen.manifest.is_some() => {
+            return Err(Error::Io { op, path, source });
+        }
+        Err(error) => Err(error),
+    };
+    Ok(Diagnosis { open, records: seen.records, live, damages: seen.damages })
+}

@@ -1,0 +1,378 @@
+//! Reading a store that may be damaged: everything that is sound, wherever it lies, and where the
+//! rest is. Changes nothing, and believes nothing that has no checksum.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::survey::Commit;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::manifest::Manifest;
+use crate::format::names;
+use crate::format::record::{self, FrameType, Header};
+use crate::format::segment::SegmentHeader;
+use crate::log::manifest::ManifestFile;
+use crate::log::scan::Scan;
+use crate::log::segment::Segment;
+use crate::log::tail::TailCopy;
+use crate::resource::Revision;
+
+/// A stretch of a file that holds no sound frame.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Damage {
+    /// The file.
+    pub file: PathBuf,
+    /// Where the stretch begins.
+    pub offset: u64,
+    /// How long it is.
+    pub len: u64,
+    /// What is wrong.
+    pub reason: String,
+    /// Behind the durable end of the log: a write that was cut short, not the medium's fault.
+    pub torn: bool,
+    /// What the stretch begins with, where the header is sound and only the rest is not.
+    pub lost: Option<LostRecord>,
+}
+
+/// A record whose header is sound and whose body is not. Its key is as it reads now, and may be
+/// damaged itself.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LostRecord {
+    /// `Kind/ID`, or `Kind/Prefix` of a delete by prefix.
+    pub key: String,
+    /// The commit that wrote it.
+    pub revision: Revision,
+    /// It is a delete: what it deleted may be back.
+    pub is_delete: bool,
+    /// The newest sound version of the key, if there is one.
+    pub newest: Option<Revision>,
+}
+
+/// Where a sound record lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sound {
+    pub(super) source: usize,
+    pub(super) offset: u64,
+    pub(super) len: u64,
+    pub(super) revision: u64,
+    pub(super) frame_type: FrameType,
+}
+
+/// Bytes that frames were read from: a segment's file, or what of the tail file continues one.
+pub(super) enum Source {
+    File(Arc<Segment>),
+    Tail {
+        bytes: Bytes,
+        segment: Arc<Segment>,
+        /// The offset in the segment at which they belong.
+        start: u64,
+    },
+}
+
+/// Follows commits through the frames of one source.
+#[derive(Default)]
+struct Commits {
+    commit: Commit,
+    /// The records of the commit at hand.
+    open: Vec<Candidate>,
+}
+
+/// All that is sound in a store.
+#[derive(Default)]
+pub(super) struct Examination {
+    pub(super) manifest: Option<Manifest>,
+    pub(super) sources: Vec<Source>,
+    /// The newest sound record of each key, by kind and id.
+    pub(super) newest: BTreeMap<(Vec<u8>, Vec<u8>), Sound>,
+    /// Kind, prefix and revision of each delete by prefix.
+    pub(super) prefixes: Vec<(Vec<u8>, Vec<u8>, u64)>,
+    pub(super) damages: Vec<Damage>,
+    pub(super) records: u64,
+    pub(super) revision: u64,
+    /// The highest watermark in any sound frame and in the manifest.
+    watermark: u64,
+    /// Sound frames of commits that are not whole, until it is known whether they ever were.
+    partial: Vec<Candidate>,
+}
+
+/// A sound record, before it is known whether it counts.
+struct Candidate {
+    kind: Vec<u8>,
+    id: Vec<u8>,
+    sound: Sound,
+    position: u64,
+}
+
+/// Reads a store's directory.
+///
+/// # Errors
+/// `Version` if a newer kindlog wrote it; `Io`.
+pub(super) fn examine(disk: &Arc<dyn Disk>) -> Result<Examination> {
+    let mut seen = Examination::default();
+    match ManifestFile::read(&**disk) {
+        Ok(Some(manifest)) => seen.manifest = Some(manifest),
+        Ok(None) => seen.whole_file_lost(disk, names::MANIFEST, "the manifest is missing"),
+        Err(Error::Corrupt { reason, .. }) => {
+            seen.whole_file_lost(disk, names::MANIFEST, &reason);
+        }
+        Err(error) => return Err(error),
+    }
+    seen.watermark = seen.manifest.as_ref().map_or(0, |manifest| manifest.watermark);
+    let mut segments = seen.open_segments(disk)?;
+    segments.sort_by_key(|(segment, _)| segment.base);
+    for (segment, end) in segments {
+        seen.read_segment(&segment, end)?;
+        seen.read_tail(disk, &segment)?;
+    }
+    seen.settle_partial();
+    let Examination { damages, sources, watermark, .. } = &mut seen;
+    for damage in damages {
+        let open = sources.iter().find_map(|source| match source {
+            Source::File(segment) if segment.path == damage.file => Some(segment),
+            _ => None,
+        });
+        damage.torn &= open.is_some_and(|s| s.position(damage.offset) >= *watermark);
+    }
+    seen.name_newest();
+    Ok(seen)
+}
+
+impl Examination {
+    fn whole_file_lost(&mut self, disk: &Arc<dyn Disk>, name: &str, reason: &str) {
+        let (file, reason) = (disk.path().join(name), reason.to_owned());
+        self.damages.push(Damage { file, offset: 0, len: 0, reason, torn: false, lost: None });
+    }
+
+    /// The segments that belong to the store, and how far each is to be read.
+    fn open_segments(&mut self, disk: &Arc<dyn Disk>) -> Result<Vec<(Arc<Segment>, u64)>> {
+        let names = disk.list().map_err(|e| Error::io("list", disk.path(), e))?;
+        let mut ids: Vec<_> = names.iter().filter_map(|name| names::parse_segment(name)).collect();
+        let manifest = self.manifest.clone();
+        if let Some(manifest) = &manifest {
+            ids.retain(|id| manifest.segments.iter().any(|entry| entry.id() == *id));
+            for entry in &manifest.segments {
+                if !ids.contains(&entry.id()) {
+                    let name = names::segment(entry.id());
+                    self.whole_file_lost(disk, &name, "the segment is missing");
+                }
+            }
+        }
+        let mut segments = Vec::new();
+        for id in ids {
+            let name = names::segment(id);
+            let entry = manifest.as_ref().and_then(|manifest| {
+                manifest.segments.iter().find(|entry| entry.id() == id).cloned()
+            });
+            let named = entry.as_ref().zip(manifest.as_ref()).map(|(entry, m)| SegmentHeader {
+                store_id: m.store_id(),
+                salt: entry.salt,
+                base: entry.base,
+                capacity: entry.capacity,
+                id,
+            });
+            let Some((segment, len)) = self.open_segment(disk, &name, named)? else { continue };
+            let sealed = entry.and_then(|entry| entry.sealed).map(|sealed| sealed.length);
+            if sealed.is_some_and(|sealed| sealed > len) {
+                self.whole_file_lost(disk, &name, "the segment is cut short");
+            }
+            segments.push((segment, sealed.unwrap_or(len).min(len)));
+        }
+        Ok(segments)
+    }
+
+    /// Opens a segment by what the manifest says of it, or else by its own header.
+    fn open_segment(
+        &mut self,
+        disk: &Arc<dyn Disk>,
+        name: &str,
+        named: Option<SegmentHeader>,
+    ) -> Result<Option<(Arc<Segment>, u64)>> {
+        let path = disk.path().join(name);
+        let file = disk.open_read_only(name).map_err(|e| Error::io("open", &path, e))?;
+        let len = file.len().map_err(|e| Error::io("read", &path, e))?;
+        let mut bytes = vec![0; len.min(crate::format::file::MAX_HEADER_LEN as u64) as usize];
+        file.read_exact_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
+        let own = SegmentHeader::decode(&bytes).ok();
+        if own.is_none() {
+            self.whole_file_lost(disk, name, "the segment's header is damaged");
+        }
+        let Some(header) = named.or(own.map(|(header, _)| header)) else { return Ok(None) };
+        let first = own.map_or(crate::format::segment::HEADER_LEN, |(_, first)| first);
+        let segment = Arc::new(Segment::new(header, first, path, file, false)?);
+        segment.set_written(len);
+        Ok(Some((segment, len)))
+    }
+
+    fn read_segment(&mut self, segment: &Arc<Segment>, end: u64) -> Result<()> {
+        let failed = |e| Error::io("read", &segment.path, e);
+        let source = self.sources.len();
+        self.sources.push(Source::File(segment.clone()));
+        let mut scan =
+            Scan::new(&*segment.file, segment.salt, segment.base, segment.first.min(end), end);
+        let mut commits = Commits::default();
+        loop {
+            while let Some(Ok(frame)) = scan.next().map_err(failed)? {
+                let position = segment.position(frame.offset);
+                self.take(&mut commits, source, frame.offset, position, &frame.header, frame.bytes);
+            }
+            self.partial.append(&mut commits.open);
+            let offset = scan.offset();
+            if offset >= end {
+                return Ok(());
+            }
+            let rest = scan.rest().map_err(failed)?;
+            if rest == 0 {
+                // Room that was never written.
+                return Ok(());
+            }
+            let (lost, reason) = match scan.peek().map_err(failed)? {
+                Ok(header) => {
+                    (lost_record(segment, offset, &header), "a record is damaged".to_owned())
+                }
+                Err(bad) => (None, bad.to_string()),
+            };
+            let found = scan.search().map_err(failed)?;
+            let len = if found { scan.offset() - offset } else { rest };
+            let file = segment.path.clone();
+            self.damages.push(Damage { file, offset, len, reason, torn: true, lost });
+            if !found {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what of the tail file continues a segment.
+    fn read_tail(&mut self, disk: &Arc<dyn Disk>, segment: &Arc<Segment>) -> Result<()> {
+        let Some(manifest) = self.manifest.as_ref().filter(|manifest| manifest.tail) else {
+            return Ok(());
+        };
+        let tail = match TailCopy::read(&**disk, &manifest.store_id()) {
+            Ok(tail) => tail,
+            Err(Error::Corrupt { reason, .. }) => {
+                if !self.damages.iter().any(|damage| damage.file.ends_with(names::TAIL)) {
+                    self.whole_file_lost(disk, names::TAIL, &reason);
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let own = self.newest_end(segment);
+        let bytes = Bytes::from(tail.following(segment.salt, segment.position(own)));
+        let source = self.sources.len();
+        let (mut at, mut commits) = (0, Commits::default());
+        while at < bytes.len() {
+            let position = segment.position(own + at as u64);
+            let Ok(header) = record::decode(&bytes[at..], segment.salt, position) else { break };
+            self.take(&mut commits, source, at as u64, position, &header, &bytes[at..]);
+            at += header.frame_len() as usize;
+        }
+        self.partial.append(&mut commits.open);
+        self.sources.push(Source::Tail { bytes, segment: segment.clone(), start: own });
+        Ok(())
+    }
+
+    /// Where the first damage of a segment begins, or its written end.
+    fn newest_end(&self, segment: &Segment) -> u64 {
+        let damaged =
+            self.damages.iter().filter(|damage| damage.file == segment.path && damage.len > 0);
+        let first = damaged.map(|damage| damage.offset).min();
+        let len = segment.written();
+        let mut scan = Scan::new(
+            &*segment.file,
+            segment.salt,
+            segment.base,
+            segment.first.min(len),
+            first.unwrap_or(len),
+        );
+        while let Ok(Some(Ok(_))) = scan.next() {}
+        scan.offset()
+    }
+
+    /// Takes a sound frame. Its record counts once its commit is whole.
+    fn take(
+        &mut self,
+        commits: &mut Commits,
+        source: usize,
+        offset: u64,
+        position: u64,
+        header: &Header,
+        bytes: &[u8],
+    ) {
+        self.watermark = self.watermark.max(header.place.watermark.unwrap_or(0));
+        self.revision = self.revision.max(header.revision);
+        if !commits.commit.takes(header) {
+            self.partial.append(&mut commits.open);
+            commits.commit = Commit::resume(header);
+        }
+        if header.frame_type.is_record() && !header.internal {
+            let record = header.record(bytes);
+            let (kind, id) = (record.kind.to_vec(), record.id.to_vec());
+            let (len, revision) = (header.frame_len(), header.revision);
+            let sound = Sound { source, offset, len, revision, frame_type: header.frame_type };
+            commits.open.push(Candidate { kind, id, sound, position });
+        }
+        if commits.commit.is_whole() {
+            commits.open.drain(..).for_each(|candidate| self.count(candidate));
+        }
+    }
+
+    fn count(&mut self, candidate: Candidate) {
+        let Candidate { kind, id, sound, .. } = candidate;
+        self.records += 1;
+        if sound.frame_type == FrameType::DeletePrefix {
+            self.prefixes.push((kind, id, sound.revision));
+            return;
+        }
+        let newest = self.newest.entry((kind, id)).or_insert(sound);
+        if newest.revision <= sound.revision {
+            *newest = sound;
+        }
+    }
+
+    /// What is left of a commit counts if the commit was durable once: then it is damaged. Above
+    /// the watermark it was never whole, and never acknowledged as durable: none of it counts.
+    fn settle_partial(&mut self) {
+        for candidate in std::mem::take(&mut self.partial) {
+            if candidate.position < self.watermark {
+                self.count(candidate);
+            }
+        }
+    }
+
+    /// Whether a record is what its key holds: a resource that no delete covers.
+    pub(super) fn is_live(&self, kind: &[u8], id: &[u8], sound: &Sound) -> bool {
+        let covers = |(k, prefix, revision): &(Vec<u8>, Vec<u8>, u64)| {
+            k == kind && id.starts_with(prefix) && *revision > sound.revision
+        };
+        sound.frame_type == FrameType::Put && !self.prefixes.iter().any(covers)
+    }
+
+    /// Finds what is left of the keys that damaged records had.
+    fn name_newest(&mut self) {
+        for damage in &mut self.damages {
+            let Some(lost) = &mut damage.lost else { continue };
+            let Some((kind, id)) = lost.key.split_once('/') else { continue };
+            let key = (kind.as_bytes().to_vec(), id.as_bytes().to_vec());
+            lost.newest = self.newest.get(&key).map(|sound| Revision::from(sound.revision));
+        }
+    }
+}
+
+/// What a damaged record says of itself, as far as its sound header vouches for it.
+fn lost_record(segment: &Segment, offset: u64, header: &Header) -> Option<LostRecord> {
+    let bytes = segment.frame(offset).ok()?;
+    let [kind, id, _] = header.ranges();
+    let text = |range| bytes.get(range).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    header.frame_type.is_record().then_some(())?;
+    Some(LostRecord {
+        key: format!("{}/{}", text(kind)?, text(id)?),
+        revision: Revision::from(header.revision),
+        is_delete: header.frame_type != FrameType::Put,
+        newest: None,
+    })
+}

@@ -1,0 +1,116 @@
+//! Copying what is sound of a damaged store into a new one.
+//!
+//! Each record is copied as it is, with its revision, its time and its checksum. The new store has
+//! an id of its own, and its revisions go on well past all that the old one can have given out.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::examine::{Damage, Examination, Sound, Source, examine};
+use super::{close, recover, roll};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::format::location::Location;
+use crate::format::names;
+use crate::format::record::{self, FramePlace, Header};
+use crate::key;
+use crate::options::Options;
+use crate::state::State;
+
+/// How far the new store's revisions jump.
+const REVISION_JUMP: u64 = 1 << 32;
+const FLUSH_LEN: u64 = 1 << 20;
+
+/// What [`Store::salvage`](crate::Store::salvage) copied, and what it could not.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SalvageReport {
+    /// Resources in the new store.
+    pub saved: u64,
+    /// What was not sound: exactly this is lost, and what deletes in it had deleted may be back.
+    pub damages: Vec<Damage>,
+}
+
+/// Copies what is sound on one disk into a new store on another, which must not have one.
+pub(crate) fn salvage(from: &Arc<dyn Disk>, to: Arc<dyn Disk>) -> Result<SalvageReport> {
+    let seen = examine(from)?;
+    if seen.manifest.is_none() && seen.sources.is_empty() {
+        return Err(recover::no_store(&**from));
+    }
+    let files = to.list().map_err(|e| Error::io("list", to.path(), e))?;
+    if files.iter().any(|name| name != names::LOCK) {
+        let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it is not empty");
+        return Err(Error::io("salvage to", to.path(), source));
+    }
+    let (state, _) = recover::open(to, Options::new())?;
+    let copied = copy(&seen, &state);
+    let closed = close::close(&state);
+    let saved = copied?;
+    closed?;
+    Ok(SalvageReport { saved, damages: seen.damages })
+}
+
+fn copy(seen: &Examination, state: &State) -> Result<u64> {
+    let mut saved = 0;
+    for ((kind, id), sound) in &seen.newest {
+        if !seen.is_live(kind, id, sound) {
+            continue;
+        }
+        let (Ok(kind), Ok(id)) = (std::str::from_utf8(kind), std::str::from_utf8(id)) else {
+            continue;
+        };
+        if key::check_key(kind, id).is_err() {
+            continue;
+        }
+        let (header, bytes) = read(&seen.sources[sound.source], sound)?;
+        append(state, kind, id, &header, &bytes)?;
+        saved += 1;
+    }
+    let mut order = state.lock_order()?;
+    order.revision = seen.revision.max(order.revision) + REVISION_JUMP;
+    state.visible.store(order.revision, Ordering::Release);
+    roll::raise_ceiling(state, &mut order)?;
+    Ok(saved)
+}
+
+/// Reads a record again, which was found sound before.
+fn read(source: &Source, sound: &Sound) -> Result<(Header, bytes::Bytes)> {
+    match source {
+        Source::File(segment) => {
+            let bytes = segment.frame(sound.offset)?;
+            let position = segment.position(sound.offset);
+            let header = record::decode(&bytes, segment.salt, position).map_err(|bad| {
+                Error::corrupt(&segment.path, sound.offset, format!("changed while read: {bad}"))
+            })?;
+            Ok((header, bytes))
+        }
+        Source::Tail { bytes, segment, start } => {
+            let at = sound.offset as usize;
+            let bytes = bytes.slice(at..at + sound.len as usize);
+            let position = segment.position(start + sound.offset);
+            let header = Header::decode(&bytes, position).map_err(|bad| {
+                Error::corrupt(&segment.path, start + sound.offset, bad.to_string())
+            })?;
+            Ok((header, bytes))
+        }
+    }
+}
+
+fn append(state: &State, kind: &str, id: &str, header: &Header, bytes: &[u8]) -> Result<()> {
+    let mut order = state.lock_order()?;
+    let len = header.frame_len() + record::MAX_HEADER_LEN as u64;
+    roll::make_room(state, &mut order, len)?;
+    let place = FramePlace { watermark: None, left: 0, start: true, sync: false };
+    let active = order.active();
+    let (offset, len) = active.copy(&place, header, bytes);
+    let location = Location::new(active.segment.id, offset, len);
+    if active.unwritten() >= FLUSH_LEN {
+        active.flush()?;
+    }
+    order.commit_end = order.active().position();
+    order.revision = order.revision.max(header.revision);
+    let kind = state.index.kind_or_create(kind);
+    let snapshots = state.index.snapshots();
+    kind.put(id.as_bytes(), location, None, header.revision, header.time, snapshots);
+    Ok(())
+}
