@@ -52,6 +52,10 @@ mod snapshot;
 mod state;
 mod store;
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use collection::{Collection, CollectionIter, CollectionScan};
 pub use engine::batch::Batch;
 pub use engine::commit::Expect;
