@@ -63,7 +63,7 @@ pub(crate) fn take_next(state: &State, len: u64) -> Result<Arc<Segment>> {
     let mut prepared = state.prepared.lock();
     let need = (HEADER_LEN + len + TRAILER_LEN).next_multiple_of(UNIT);
     if prepared.as_ref().is_none_or(|next| next.capacity < need) {
-        let capacity = state.options.segment_size.max(need).next_multiple_of(UNIT);
+        let capacity = state.options.segment_size.max(need);
         let made = make_segment(state, capacity, prepared.as_deref())?;
         *prepared = Some(made);
     }
@@ -81,6 +81,7 @@ pub(crate) fn prepare(state: &State) -> Result<()> {
 
 /// Makes a segment and has the manifest name it, behind all others, instead of `unused`.
 fn make_segment(state: &State, capacity: u64, unused: Option<&Segment>) -> Result<Arc<Segment>> {
+    let capacity = capacity.next_multiple_of(UNIT);
     let manifest = state.manifest.get();
     let id = SegmentId(manifest.next_segment);
     let segment = state.segments.create(id, manifest.next_position, capacity)?;
