@@ -3,8 +3,9 @@
 //! **Lock order.** A thread that holds one of these takes only ones behind it:
 //!
 //! 1. `State::order` — the log's end: who is next, what is in flight. Held while a commit is
-//!    ordered, encoded and handed to the kernel; never across an fsync of the log (rolling without
-//!    a prepared segment is the exception, and shows in the tail latency).
+//!    ordered, encoded and handed to the kernel; not across the log's fsyncs. The exceptions are
+//!    rare, and show in the tail latency: rolling without a prepared segment, making the tail file,
+//!    raising the ceiling, healing, closing.
 //! 2. `State::apply` — held while a commit's changes enter the index, and while a view is
 //!    registered, so that a view has all of a commit or nothing.
 //! 3. `State::prepared` — held while a segment is made and named, so that segments enter the
@@ -13,7 +14,8 @@
 //! 5. the index's locks (kinds, then one kind's table shards or its ordered side).
 //! 6. a segment's buffers, and the list of segments.
 //!
-//! Readers take 5 and 6 alone.
+//! Point reads take 5 and 6 alone, unless they meet a commit of several changes that is just
+//! entering the index: then they wait for 2. Views take 2.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -93,6 +95,8 @@ pub(crate) struct Order {
     pub(crate) durable: u64,
     /// The position behind the last commit.
     pub(crate) commit_end: u64,
+    /// The position at which the log ended when it was opened.
+    pub(crate) opened_at: u64,
     /// Bytes of commits that no sync has covered.
     pub(crate) unsynced: u64,
     /// Commits that are ordered but not visible, oldest first.

@@ -44,8 +44,11 @@ fn run(state: &State) {
         background.dirty.store(false, Ordering::Release);
         // Errors reach whoever commits next. A full disk is tried again at the next interval.
         let done = sync_due(state).and_then(|()| seal_rolled(state)).and_then(|()| prepare(state));
-        if done.is_err() && state.order.lock().health == Health::Broken {
-            state.tell_dirty();
+        if done.is_err() {
+            let order = state.order.lock();
+            if order.health == Health::Broken || !order.rolled.is_empty() {
+                state.tell_dirty();
+            }
         }
         clean(state);
     }
@@ -68,9 +71,7 @@ pub(crate) fn seal_rolled(state: &State) -> Result<()> {
         let sealed = seal::summarize(&segment, length)?;
         state.manifest.update(|manifest| {
             manifest.watermark = manifest.watermark.max(durable);
-            for entry in manifest.segments.iter_mut().filter(|entry| entry.id() == segment.id) {
-                entry.sealed = Some(sealed.clone());
-            }
+            manifest.seal(segment.id, sealed);
         })?;
         // The room ahead that was never used. The length is already what counts.
         let _ = segment.file.set_len(length);

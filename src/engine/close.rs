@@ -43,12 +43,15 @@ fn finish(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
     group::drain(state, order)?;
     // Nobody orders a commit behind the last frame, also while the lock is let go below.
     order.health = Health::Closed;
-    // The last frame says that all before it is durable, and is synced itself.
-    let (revision, durable) = (order.revision, order.durable);
+    // The last frame says that all before it is durable, and is synced itself. The manifest says
+    // so, too: a store that was only opened and closed need not grow.
+    let (revision, durable, opened_at) = (order.revision, order.durable, order.opened_at);
     let active = order.active();
-    active.reserve(0)?;
-    active.append_bare(FrameType::Watermark, revision, durable);
-    active.flush()?;
+    if active.position() != opened_at && active.has_room(0) {
+        active.reserve(0)?;
+        active.append_bare(FrameType::Watermark, revision, durable);
+        active.flush()?;
+    }
     active.trim()?;
     let segment = active.segment.clone();
     segment.file.sync().map_err(|e| Error::io("sync", &segment.path, e))?;

@@ -56,24 +56,31 @@ pub(crate) fn heal(state: &State, order: &mut Order) -> Result<()> {
     }
     order.active().flush()?;
     let (segment, end) = (order.active().segment.clone(), order.active().end());
-    if let Err(source) = segment.file.sync() {
-        let error = Error::in_doubt("sync", &segment.path, source);
-        poison(order, &error);
-        return Err(error);
+    // The full segments before it, too, and first: the watermark vouches for all that lies below
+    // it, and open takes what is sealed to come before what is not.
+    let mut closing: Vec<_> =
+        order.rolled.iter().map(|rolled| (rolled.segment.clone(), rolled.length)).collect();
+    closing.push((segment.clone(), end));
+    let mut sealed = Vec::with_capacity(closing.len());
+    for (segment, length) in &closing {
+        if let Err(source) = segment.file.sync() {
+            let error = Error::in_doubt("sync", &segment.path, source);
+            poison(order, &error);
+            return Err(error);
+        }
+        sealed.push((segment.id, seal::summarize(segment, *length)?));
     }
-    let sealed = seal::summarize(&segment, end)?;
     let next = roll::take_next(state, 0)?;
     let durable = segment.position(end);
     let closed = state.manifest.update(|manifest| {
         manifest.watermark = manifest.watermark.max(durable);
-        for entry in manifest.segments.iter_mut().filter(|entry| entry.id() == segment.id) {
-            entry.sealed = Some(sealed.clone());
-        }
+        sealed.drain(..).for_each(|(id, sealed)| manifest.seal(id, sealed));
     });
     if let Err(error) = closed {
         *state.prepared.lock() = Some(next);
         return Err(error);
     }
+    order.rolled.clear();
     let first = next.first;
     order.active = Some(Active::new(next, first));
     order.durable = order.durable.max(durable);

@@ -170,8 +170,8 @@ pub(super) struct Recovery {
     pub(super) chain: Chain,
     /// There was no manifest.
     pub(super) is_new: bool,
-    /// The highest revision in the sealed segments.
-    sealed_revision: u64,
+    /// What the sealed segments said.
+    replay: Replay,
     /// The store has a living owner elsewhere: only what is durable is read.
     owned: bool,
 }
@@ -195,28 +195,28 @@ impl Recovery {
         let state = new_state(disk, options, manifest.clone(), segments);
         let mut report = RecoveryReport { clean: manifest.clean, ..RecoveryReport::default() };
         let mut open = Vec::new();
-        let mut replay = Replay::new(&state);
+        let mut replay = Replay::default();
         for (i, entry) in manifest.segments.iter().enumerate() {
             let segment = state.segments.open(entry, writable)?;
             let Some(sealed) = &entry.sealed else {
                 open.push(Arc::new(segment));
                 continue;
             };
-            replay.oldest_to_come = oldest_put(&manifest.segments[i + 1..]);
+            // What is not sealed is read last, whatever lies before it.
+            replay.oldest_to_come =
+                if open.is_empty() { oldest_put(&manifest.segments[i + 1..]) } else { 0 };
             let segment = Arc::new(segment);
             segment.set_written(checked_len(&segment, sealed.length)?);
             state.segments.insert(segment.clone());
             report.bytes_read += sealed.length;
-            replay_sealed(&mut replay, &segment, sealed.length, sealed.digest)?;
+            replay_sealed(&state, &mut replay, &segment, sealed.length, sealed.digest)?;
         }
-        report.records = replay.records;
-        let sealed_revision = replay.revision;
         let tail = match manifest.tail && !owned {
             true => Some(TailCopy::read(&*state.disk, &manifest.store_id())?),
             false => None,
         };
         let chain = survey(&open, tail.as_ref(), manifest.watermark, owned)?;
-        Ok(Recovery { state, manifest, report, open, chain, is_new, sealed_revision, owned })
+        Ok(Recovery { state, manifest, report, open, chain, is_new, replay, owned })
     }
 
     /// Reads the unsealed part into the index, and hands each of its commits' frames to `place`,
@@ -226,8 +226,9 @@ impl Recovery {
         limit: u64,
         mut place: impl FnMut(&Segment, u64, &Header, &[u8]) -> Result<Location>,
     ) -> Result<u64> {
-        let mut replay = Replay::new(&self.state);
-        replay.revision = self.sealed_revision;
+        let state = &self.state;
+        let replay = &mut self.replay;
+        replay.oldest_to_come = u64::MAX;
         for (segment, survey) in self.open.iter().zip(&self.chain.surveys).take(self.chain.reached)
         {
             let end = readable_end(segment, survey.end, limit);
@@ -239,7 +240,7 @@ impl Recovery {
                 })?;
                 let location = place(segment, frame.offset, &frame.header, frame.bytes)?;
                 replay
-                    .record(&frame.header, frame.bytes, location)
+                    .record(state, &frame.header, frame.bytes, location)
                     .map_err(|e| at_offset(e, segment, frame.offset))?;
             }
             self.report.bytes_read += end;
@@ -253,13 +254,13 @@ impl Recovery {
                     .map_err(|bad| Error::corrupt(&segment.path, offset, bad.to_string()))?;
                 let location = place(segment, offset, &header, bytes)?;
                 replay
-                    .record(&header, bytes, location)
+                    .record(state, &header, bytes, location)
                     .map_err(|e| at_offset(e, segment, offset))?;
                 at += header.frame_len() as usize;
             }
             self.report.bytes_read += at as u64;
         }
-        self.report.records += replay.records;
+        self.report.records = replay.records;
         Ok(replay.revision)
     }
 
@@ -329,6 +330,7 @@ fn new_state(
         ceiling: manifest.revision_ceiling,
         durable: manifest.watermark,
         commit_end: 0,
+        opened_at: 0,
         unsynced: 0,
         pending: Default::default(),
         overlay: Default::default(),
@@ -393,7 +395,8 @@ fn checked_len(segment: &Segment, length: u64) -> Result<u64> {
 }
 
 fn replay_sealed(
-    replay: &mut Replay<'_>,
+    state: &State,
+    replay: &mut Replay,
     segment: &Segment,
     length: u64,
     digest: u32,
@@ -408,7 +411,7 @@ fn replay_sealed(
         seen.update(frame.checksums());
         let location = Location::new(segment.id, frame.offset, frame.header.frame_len());
         replay
-            .record(&frame.header, frame.bytes, location)
+            .record(state, &frame.header, frame.bytes, location)
             .map_err(|e| at_offset(e, segment, frame.offset))?;
     }
     match seen.finalize() == digest {

@@ -16,8 +16,8 @@ use crate::key;
 use crate::state::{State, overlay_key};
 
 /// Fills the index of a store that is being opened.
-pub(crate) struct Replay<'a> {
-    state: &'a State,
+#[derive(Default)]
+pub(crate) struct Replay {
     /// The highest revision seen.
     pub(crate) revision: u64,
     pub(crate) records: u64,
@@ -27,18 +27,7 @@ pub(crate) struct Replay<'a> {
     deleted_prefixes: Vec<(String, Vec<u8>, u64)>,
 }
 
-impl<'a> Replay<'a> {
-    pub(crate) fn new(state: &'a State) -> Replay<'a> {
-        Replay {
-            state,
-            revision: 0,
-            records: 0,
-            oldest_to_come: u64::MAX,
-            deleted: HashMap::new(),
-            deleted_prefixes: Vec::new(),
-        }
-    }
-
+impl Replay {
     /// Takes the next record, which lies at `location` and is sound. The store's own records are
     /// none of the index's.
     ///
@@ -47,6 +36,7 @@ impl<'a> Replay<'a> {
     /// key was not written by this store.
     pub(crate) fn record(
         &mut self,
+        state: &State,
         header: &Header,
         bytes: &[u8],
         location: Location,
@@ -62,17 +52,23 @@ impl<'a> Replay<'a> {
         let id = utf8(record.id)?;
         key::check_kind(kind)?;
         key::check_prefix(id)?;
-        let kind = self.state.index.kind_or_create(kind);
+        let kind = state.index.kind_or_create(kind);
         match record.frame_type {
-            FrameType::Put => self.put(&kind, record, location),
-            FrameType::Delete => self.delete(&kind, record, location),
-            FrameType::DeletePrefix => self.delete_prefix(&kind, record, location, in_order),
+            FrameType::Put => self.put(state, &kind, record, location),
+            FrameType::Delete => self.delete(state, &kind, record, location),
+            FrameType::DeletePrefix => self.delete_prefix(state, &kind, record, location, in_order),
             FrameType::Watermark | FrameType::End => Ok(()),
         }
     }
 
-    fn put(&mut self, kind: &Kind, record: &Record<'_>, location: Location) -> Result<()> {
-        let old = self.find(kind, record.id)?;
+    fn put(
+        &mut self,
+        state: &State,
+        kind: &Kind,
+        record: &Record<'_>,
+        location: Location,
+    ) -> Result<()> {
+        let old = find(state, kind, record.id)?;
         let newer = old.as_ref().is_some_and(|(_, revision)| *revision > record.revision);
         if newer || self.is_deleted(kind, record) {
             kind.note_dead(location.place.segment, location.len_bytes());
@@ -80,16 +76,22 @@ impl<'a> Replay<'a> {
         }
         let old = old.map(|(location, _)| location);
         let Record { id, revision, time, .. } = *record;
-        kind.put(id, location, old, revision, time, self.state.index.snapshots());
+        kind.put(id, location, old, revision, time, state.index.snapshots());
         Ok(())
     }
 
-    fn delete(&mut self, kind: &Kind, record: &Record<'_>, location: Location) -> Result<()> {
+    fn delete(
+        &mut self,
+        state: &State,
+        kind: &Kind,
+        record: &Record<'_>,
+        location: Location,
+    ) -> Result<()> {
         kind.note_dead(location.place.segment, location.len_bytes());
-        if let Some((old, revision)) = self.find(kind, record.id)?
+        if let Some((old, revision)) = find(state, kind, record.id)?
             && revision < record.revision
         {
-            kind.delete(record.id, old, record.revision, self.state.index.snapshots());
+            kind.delete(record.id, old, record.revision, state.index.snapshots());
         }
         if self.oldest_to_come < record.revision {
             let revision = self.deleted.entry(overlay_key(kind.name(), record.id)).or_default();
@@ -100,6 +102,7 @@ impl<'a> Replay<'a> {
 
     fn delete_prefix(
         &mut self,
+        state: &State,
         kind: &Kind,
         record: &Record<'_>,
         location: Location,
@@ -107,52 +110,15 @@ impl<'a> Replay<'a> {
     ) -> Result<()> {
         kind.note_dead(location.place.segment, location.len_bytes());
         if in_order {
-            drop(kind.delete_prefix(record.id, record.revision, self.state.index.snapshots()));
+            drop(kind.delete_prefix(record.id, record.revision, state.index.snapshots()));
         } else {
-            self.delete_older(kind, record)?;
+            delete_older(state, kind, record)?;
         }
         if self.oldest_to_come < record.revision {
             let kind = kind.name().to_owned();
             self.deleted_prefixes.push((kind, record.id.to_vec(), record.revision));
         }
         Ok(())
-    }
-
-    /// A prefix delete that comes after records which are newer than itself spares them.
-    fn delete_older(&mut self, kind: &Kind, record: &Record<'_>) -> Result<()> {
-        let snapshots = self.state.index.snapshots();
-        snapshots.register(u64::MAX);
-        kind.prepare_scan();
-        let mut chunk = Chunk::new();
-        let mut start = Bound::Included(record.id.to_vec());
-        let mut older = Vec::new();
-        loop {
-            let from = start.as_ref().map(Vec::as_slice);
-            kind.fill(&mut chunk, u64::MAX, (from, Bound::Unbounded), false, 1024);
-            let covered = chunk.iter().take_while(|(id, _)| id.starts_with(record.id));
-            let before = older.len();
-            older.extend(covered.map(|(id, location)| (id.to_vec(), location)));
-            match chunk.last_id() {
-                Some(last) if older.len() - before == chunk.len() => {
-                    start = Bound::Excluded(last.to_vec());
-                }
-                _ => break,
-            }
-        }
-        snapshots.release(u64::MAX);
-        for (id, location) in older {
-            let found = read::at(self.state, kind, &id, location)?;
-            if found.header.revision < record.revision {
-                kind.delete(&id, location, record.revision, snapshots);
-            }
-        }
-        Ok(())
-    }
-
-    /// A key's place so far, and the revision of what lies there.
-    fn find(&self, kind: &Kind, id: &[u8]) -> Result<Option<(Location, u64)>> {
-        let found = read::find(self.state, kind, id)?;
-        Ok(found.map(|found: Found| (found.location(), found.header.revision)))
     }
 
     fn is_deleted(&self, kind: &Kind, record: &Record<'_>) -> bool {
@@ -167,6 +133,43 @@ impl<'a> Replay<'a> {
             name == kind.name() && *revision > record.revision && record.id.starts_with(prefix)
         })
     }
+}
+
+/// A prefix delete that comes after records which are newer than itself spares them.
+fn delete_older(state: &State, kind: &Kind, record: &Record<'_>) -> Result<()> {
+    let snapshots = state.index.snapshots();
+    snapshots.register(u64::MAX);
+    kind.prepare_scan();
+    let mut chunk = Chunk::new();
+    let mut start = Bound::Included(record.id.to_vec());
+    let mut older = Vec::new();
+    loop {
+        let from = start.as_ref().map(Vec::as_slice);
+        kind.fill(&mut chunk, u64::MAX, (from, Bound::Unbounded), false, 1024);
+        let covered = chunk.iter().take_while(|(id, _)| id.starts_with(record.id));
+        let before = older.len();
+        older.extend(covered.map(|(id, location)| (id.to_vec(), location)));
+        match chunk.last_id() {
+            Some(last) if older.len() - before == chunk.len() => {
+                start = Bound::Excluded(last.to_vec());
+            }
+            _ => break,
+        }
+    }
+    snapshots.release(u64::MAX);
+    for (id, location) in older {
+        let found = read::at(state, kind, &id, location)?;
+        if found.header.revision < record.revision {
+            kind.delete(&id, location, record.revision, snapshots);
+        }
+    }
+    Ok(())
+}
+
+/// A key's place so far, and the revision of what lies there.
+fn find(state: &State, kind: &Kind, id: &[u8]) -> Result<Option<(Location, u64)>> {
+    let found = read::find(state, kind, id)?;
+    Ok(found.map(|found: Found| (found.location(), found.header.revision)))
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str> {

@@ -45,6 +45,7 @@ pub(super) fn finish(mut recovery: Recovery) -> Result<(State, RecoveryReport)> 
     order.ceiling = durable.revision_ceiling;
     order.durable = durable.watermark;
     order.commit_end = active.position();
+    order.opened_at = active.position();
     order.active = Some(active);
     recovery.state.visible.store(revision, Ordering::Release);
     Ok((recovery.state, recovery.report))

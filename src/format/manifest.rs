@@ -29,6 +29,13 @@ impl Manifest {
         self.store_id.as_slice().try_into().expect("checked when it was made or read")
     }
 
+    /// Takes down that a segment is never written again.
+    pub(crate) fn seal(&mut self, id: SegmentId, sealed: Sealed) {
+        if let Some(entry) = self.segments.iter_mut().find(|entry| entry.id() == id) {
+            entry.sealed = Some(sealed);
+        }
+    }
+
     /// The file's bytes.
     pub(crate) fn encode_file(&self) -> Vec<u8> {
         let payload = self.encode_to_vec();
@@ -61,7 +68,9 @@ impl Manifest {
     fn check(&self) -> bool {
         let mut position = 0;
         let ordered = self.segments.iter().all(|segment| {
-            let follows = segment.base >= position && segment.base.is_multiple_of(UNIT);
+            let aligned =
+                segment.base.is_multiple_of(UNIT) && segment.capacity.is_multiple_of(UNIT);
+            let follows = segment.base >= position && aligned;
             position = segment.base.saturating_add(segment.capacity);
             let fits = (HEADER_LEN..=MAX_CAPACITY).contains(&segment.capacity);
             follows && fits && segment.number < self.next_segment && segment.check_sealed()
