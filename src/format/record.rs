@@ -202,10 +202,8 @@ impl Header {
         at += 8;
         if flags & record_flag::EXTENSION != 0 {
             let len = bounded(bytes, &mut at, MAX_EXTENSION_LEN, "extension length")?;
+            check_extension(bytes.get(at..at + len).ok_or(Bad::Short)?)?;
             at += len;
-            if bytes.len() < at {
-                return Err(Bad::Short);
-            }
         }
         let internal = flags & record_flag::INTERNAL != 0;
         let body_at = at;
@@ -377,6 +375,19 @@ fn header_crc(header: &[u8], salt: u64, position: u64) -> u32 {
     crc.update(&place);
     crc.update(header);
     crc.finalize()
+}
+
+/// An extension is a row of tag, length and bytes. One with an even tag may be passed over; an odd
+/// one has to be understood, and none is yet.
+fn check_extension(extension: &[u8]) -> Result<(), Bad> {
+    let mut at = 0;
+    while at < extension.len() {
+        if !number(extension, &mut at)?.is_multiple_of(2) {
+            return Err(Bad::Field("extension, which needs a newer kindlog,"));
+        }
+        at += bounded(extension, &mut at, MAX_EXTENSION_LEN, "extension")?;
+    }
+    if at == extension.len() { Ok(()) } else { Err(Bad::Field("extension")) }
 }
 
 fn next(bytes: &[u8], at: &mut usize) -> Result<u8, Bad> {
