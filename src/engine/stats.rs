@@ -58,7 +58,7 @@ pub struct SegmentStats {
     pub live_bytes: u64,
     /// All its bytes.
     pub total_bytes: u64,
-    /// Whether it is the one that is written.
+    /// Whether it is the one that is written; of a read-only handle, whether it may still be.
     pub active: bool,
 }
 
@@ -85,6 +85,8 @@ pub(crate) fn stats(state: &State) -> Stats {
             kinds.push(stats);
         }
     }
+    let manifest = state.manifest.get();
+    let sealed = |id| manifest.segments.iter().any(|e| e.id() == id && e.sealed.is_some());
     let active = state.order.lock().active.as_ref().map(|active| active.segment.id);
     let segments: Vec<SegmentStats> = state
         .segments
@@ -94,7 +96,7 @@ pub(crate) fn stats(state: &State) -> Stats {
             id: segment.id.0,
             live_bytes: live.get(&segment.id).copied().unwrap_or(0),
             total_bytes: segment.len(),
-            active: Some(segment.id) == active,
+            active: active.map_or(!sealed(segment.id), |active| active == segment.id),
         })
         .collect();
     Stats {

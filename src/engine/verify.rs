@@ -18,7 +18,7 @@ use crate::state::State;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// Frames with sound checksums.
+    /// Sound records: puts and deletes, live or not.
     pub records: u64,
     /// Resources that the index has, each of them found and read.
     pub live: u64,
@@ -126,7 +126,7 @@ fn verify_segment(
                 }
             }
             Some(Ok(frame)) => {
-                report.records += 1;
+                report.records += u64::from(frame.header.frame_type.is_record());
                 report.bytes += frame.header.frame_len();
                 let at = Place::new(segment.id, frame.offset).offset;
                 while let Some((missed, ..)) = expected.next_if(|(offset, ..)| *offset < at) {

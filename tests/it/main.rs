@@ -4,3 +4,5 @@
 mod cli;
 mod format;
 mod generated;
+mod regressions;
+mod salvage;

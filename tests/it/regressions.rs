@@ -1,0 +1,130 @@
+//! Bugs that were found, and must not come back. Each test opens with its story.
+
+use std::time::Duration;
+
+use kindlog::{Batch, Durability, Options, Store};
+
+fn options() -> Options {
+    Options::new().segment_size(64 << 10).sync_interval(Duration::from_secs(3600))
+}
+
+/// Idle open and close cycles each appended a watermark frame, without a look at the room that was
+/// left: a nearly full segment ran over its capacity, and the store panicked, or was refused at the
+/// next open. Now a store that was only opened and closed does not grow.
+#[test]
+fn opening_and_closing_does_not_fill_a_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = options().open(dir.path()).unwrap();
+    store.put("A", "x", vec![7; (64 << 10) - 400]).unwrap();
+    store.close().unwrap();
+    let disk_bytes = |store: &Store| store.stats().disk_bytes;
+    let before = disk_bytes(&options().open(dir.path()).unwrap());
+    for _ in 0..20 {
+        let store = options().open(dir.path()).unwrap();
+        assert!(store.recovery().clean);
+        assert_eq!(disk_bytes(&store), before);
+        store.close().unwrap();
+    }
+    let store = options().open(dir.path()).unwrap();
+    store.put("A", "y", vec![8; 1000]).unwrap();
+    assert_eq!(store.count("A").unwrap(), 2);
+    assert!(store.verify().unwrap().is_clean());
+}
+
+/// A segment size that is no multiple of 8 gave the next segment a base between two frames: the
+/// manifest contradicted itself, and the store could not be opened again. Now sizes are rounded up.
+#[test]
+fn any_segment_size_can_be_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().segment_size((64 << 10) + 3);
+    let store = options.open(dir.path()).unwrap();
+    for i in 0..30 {
+        store.put("A", &format!("{i:02}"), vec![i; 10_000]).unwrap();
+    }
+    assert!(store.stats().segments.len() > 3);
+    store.close().unwrap();
+    let store = options.open(dir.path()).unwrap();
+    assert_eq!(store.count("A").unwrap(), 30);
+}
+
+#[cfg(feature = "sim")]
+mod healing {
+    use super::*;
+    use kindlog::disk::sim::{EIO, ENOSPC, Fault, Loss, OpKind, SimDisk};
+
+    fn one(id: &str, len: usize) -> Batch {
+        let mut batch = Batch::new();
+        batch.put("A", id, vec![7; len]);
+        batch
+    }
+
+    /// Fills most of the first segment.
+    fn filled(disk: &SimDisk) -> Store {
+        let store = options().open_on(disk).unwrap();
+        for i in 0..5 {
+            store.commit_with(one(&i.to_string(), 10_000), Durability::Os).unwrap();
+        }
+        store
+    }
+
+    /// After a failed append the segment was sealed while a full one before it was not, and open
+    /// read sealed segments first, without remembering their deletes for those it read later: the
+    /// put in the earlier segment beat its delete in the later one. Deleted data came back. Now all
+    /// full segments are sealed with the broken one, and deletes are remembered.
+    #[test]
+    fn a_delete_outlives_the_healing_of_its_segment() {
+        let disk = SimDisk::new();
+        let store = filled(&disk);
+        store.commit_with(one("victim", 10_000), Durability::Os).unwrap();
+        let mut batch = one("next", 20_000);
+        batch.delete("A", "victim");
+        store.commit_with(batch, Durability::Os).unwrap();
+        assert!(!store.contains("A", "victim").unwrap());
+        let last = disk.files().into_iter().filter(|name| name.ends_with(".seg")).max().unwrap();
+        disk.fail_when(move |op, file| op == OpKind::Write && file == last, 0, Fault::Error(EIO));
+        let _ = store.commit_with(one("other", 10), Durability::Sync);
+        store.sync().unwrap();
+        for image in [disk.kill(0), disk.power_loss(Loss::AllUnsynced)] {
+            let store = options().open_on(&image).unwrap();
+            assert!(!store.contains("A", "victim").unwrap());
+            assert!(store.contains("A", "next").unwrap());
+            assert!(store.verify().unwrap().is_clean());
+        }
+    }
+
+    /// Healing synced the broken segment alone, and then vouched for all that lies below its end,
+    /// though a full segment before it had never been synced: after power loss the store refused
+    /// to open, and `Sync` commits could be acknowledged that were not durable. Now full segments
+    /// are synced first.
+    #[test]
+    fn healing_vouches_only_for_what_it_synced() {
+        let disk = SimDisk::new();
+        let store = filled(&disk);
+        store.sync().unwrap();
+        store.commit_with(one("before", 10_000), Durability::Os).unwrap();
+        disk.fail_when(
+            |op, file| op == OpKind::Write && file == "00000001.seg",
+            1,
+            Fault::Error(EIO),
+        );
+        let acknowledged = store.commit_with(one("next", 20_000), Durability::Sync).is_ok();
+        let image = disk.power_loss(Loss::AllUnsynced);
+        let store = options().open_on(&image).unwrap();
+        assert!(store.contains("A", "0").unwrap());
+        assert!(!acknowledged || store.contains("A", "next").unwrap());
+        assert!(store.verify().unwrap().is_clean());
+    }
+
+    /// The tail file could not be made on a full disk, and that failed the commit, which had room in
+    /// its segment. Now such commits go to the segment one by one.
+    #[test]
+    fn a_commit_does_without_the_tail_file_where_it_cannot_be_made() {
+        let disk = SimDisk::new();
+        disk.fail_when(|_, file| file == "TAIL", 0, Fault::Error(ENOSPC));
+        let store = filled(&disk);
+        let image = disk.kill(0);
+        drop(store);
+        let store = options().open_on(&image).unwrap();
+        assert_eq!(store.count("A").unwrap(), 5);
+    }
+}
