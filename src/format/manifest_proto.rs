@@ -12,8 +12,8 @@ pub struct Manifest {
     /// The log is known to be durable below this position.
     #[prost(uint64, tag = "3")]
     pub watermark: u64,
-    /// The number and the base position of the next segment to be made. Segment files with this number
-    /// or a higher one were made, but never became part of the store.
+    /// The number and the base position of the next segment to be made. A segment file with this
+    /// number was made, but never became part of the store; one with a higher number can't be.
     #[prost(uint32, tag = "4")]
     pub next_segment: u32,
     #[prost(uint64, tag = "5")]
