@@ -355,9 +355,9 @@ fn finish_weak(
 /// Gives the kernel all that was committed: through the tail file where that is possible.
 fn hand_to_kernel(state: &State, order: &mut Order, piece: &bytes::Bytes) -> Result<()> {
     if matches!(order.tail, TailState::NotYet) {
-        // Where it can't be made now, a full disk say, commits are written one by one; the next one
-        // tries again.
-        order.tail = create_tail(state).unwrap_or(TailState::NotYet);
+        // Where it can't be made, on a full disk say, commits are written one by one until the store
+        // is opened again.
+        order.tail = create_tail(state).unwrap_or(TailState::Unavailable);
     }
     let Order { active, tail, .. } = order;
     let active = active.as_mut().expect("a store that is written has an active segment");

@@ -26,12 +26,16 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Creates the file; durable when this returns. `None` where the file system isn't known to
-    /// overwrite in place.
+    /// overwrite in place. The manifest does not name it yet: if it can't be made, what there is of
+    /// it goes, and takes no room.
     pub(crate) fn create(disk: &dyn Disk, store_id: &StoreId) -> io::Result<Option<Tail>> {
         let len = RING_OFFSET + RING_LEN;
-        let map = disk.create_tail(names::TAIL, &encode_header(store_id), len)?;
-        disk.sync_dir()?;
-        Ok(map.map(|map| Tail { map }))
+        let made = disk.create_tail(names::TAIL, &encode_header(store_id), len);
+        let made = made.and_then(|map| disk.sync_dir().map(|()| map));
+        if made.is_err() {
+            let _ = disk.remove(names::TAIL);
+        }
+        Ok(made?.map(|map| Tail { map }))
     }
 
     /// Copies the log's bytes at `position`. The caller sees to it that what they overwrite, a ring

@@ -4,5 +4,7 @@
 mod cli;
 mod format;
 mod generated;
+#[cfg(feature = "cli")]
+mod machine;
 mod regressions;
 mod salvage;
