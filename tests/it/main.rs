@@ -6,5 +6,7 @@ mod format;
 mod generated;
 #[cfg(feature = "cli")]
 mod machine;
+mod model;
 mod regressions;
 mod salvage;
+mod support;
