@@ -2,8 +2,10 @@
 
 #[cfg(feature = "cli")]
 mod cli;
+mod contract;
 mod format;
 mod generated;
+mod limits;
 #[cfg(feature = "cli")]
 mod machine;
 mod model;

@@ -4,6 +4,7 @@
 //! that ids can, and every reopening compares everything.
 
 mod driver;
+mod scans;
 mod verbs;
 
 use kindlog::{Options, ReadMode};

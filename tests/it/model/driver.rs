@@ -1,13 +1,12 @@
 //! Does each verb to the store and to the map, and compares what they answer.
 
-use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kindlog::{Batch, Durability, Error, Expect, Options, Revision, ScanIter, Snapshot};
 use proptest::sample::Index;
 
-use super::verbs::{Guess, IDS, KINDS, PREFIXES, ScanShape, Step, Verb};
+use super::verbs::{Guess, IDS, KINDS, PREFIXES, Step, Verb};
 use crate::support::{Agent, Change, Medium, Model, TestStore, agent, pattern};
 
 /// The durability of the verbs that name none; `Kill` must lose none of these.
@@ -69,7 +68,7 @@ impl Driver {
             Verb::Many { kind, count, len, durability } => {
                 self.many(*kind, *count, *len, *durability);
             }
-            Verb::Scan(shape) => self.scan(shape),
+            Verb::Scan(shape) => shape.check(&self.store, self.model()),
             Verb::Sync => {
                 self.store.sync().unwrap();
                 self.is_safe(Durability::Sync);
@@ -284,43 +283,6 @@ impl Driver {
         self.model().assert_is(&self.store, &KINDS);
         let report = self.store.verify().unwrap();
         assert!(report.is_clean(), "{:?}", report.problems);
-    }
-
-    fn scan(&self, shape: &ScanShape) {
-        let kind = KINDS[shape.kind];
-        let mut scan = self.store.scan(kind);
-        let mut expected: Vec<&str> = self.model().of(kind).map(|(id, ..)| id).collect();
-        if let Some(prefix) = shape.prefix {
-            scan = scan.prefix(PREFIXES[prefix]);
-            expected.retain(|id| id.starts_with(PREFIXES[prefix]));
-        }
-        if let Some((from, with_from, to, with_to)) = shape.range {
-            let bound = |id: usize, with| match with {
-                true => Bound::Included(IDS[id]),
-                false => Bound::Excluded(IDS[id]),
-            };
-            scan = scan.range((bound(from, with_from), bound(to, with_to)));
-            expected.retain(|id| *id > IDS[from] || (with_from && *id == IDS[from]));
-            expected.retain(|id| *id < IDS[to] || (with_to && *id == IDS[to]));
-        }
-        if shape.reverse {
-            scan = scan.reverse();
-            expected.reverse();
-        }
-        if let Some(after) = shape.after {
-            scan = scan.after(IDS[after]);
-            expected.retain(|id| if shape.reverse { *id < IDS[after] } else { *id > IDS[after] });
-        }
-        if let Some(limit) = shape.limit {
-            scan = scan.limit(limit);
-            expected.truncate(limit);
-        }
-        let keys: Vec<String> = scan.keys().map(Result::unwrap).collect();
-        assert_eq!(keys, expected, "{shape:?}");
-        let resources: Vec<_> = scan.iter().map(Result::unwrap).collect();
-        assert_eq!(resources.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), expected);
-        let values = expected.iter().map(|id| &self.model().get(kind, id).unwrap().0);
-        assert!(resources.iter().map(|r| &r.data).eq(values), "values of {shape:?}");
     }
 
     fn hold(&mut self) {
