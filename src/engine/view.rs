@@ -1,12 +1,12 @@
 //! A revision that stays readable for as long as somebody holds it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::state::State;
 
 /// Keeps the index's history from forgetting what was visible at one revision.
-#[derive(Debug)]
 pub(crate) struct View {
     pub(crate) state: Arc<State>,
     pub(crate) revision: u64,
@@ -30,5 +30,15 @@ impl Drop for View {
     fn drop(&mut self) {
         self.state.index.snapshots().release(self.revision);
         self.state.index.prune();
+    }
+}
+
+/// Says which view it is, and not what the state behind it holds: buffers with values.
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View")
+            .field("path", &self.state.disk.path())
+            .field("revision", &self.revision)
+            .finish()
     }
 }

@@ -2,6 +2,7 @@
 //! the file.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,6 @@ use crate::format::record::{Header, MAX_EXTENDED_HEADER_LEN};
 
 /// A segment file that records are read from. While it is active, [`Active`](super::active::Active)
 /// alone moves its end.
-#[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) id: SegmentId,
     pub(crate) salt: u64,
@@ -32,13 +32,20 @@ pub(crate) struct Segment {
 }
 
 /// What can be read: the file up to `written`, and behind it the pieces that it lacks.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Readable {
     written: u64,
     /// The file's first `written` bytes, which never change again; empty without a mapping.
     window: Bytes,
     /// Offset and bytes of each commit behind `written`, in order, without a gap.
     recent: VecDeque<(u64, Bytes)>,
+}
+
+/// Names the file, and not what it holds: values.
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment").field("id", &self.id).field("path", &self.path).finish()
+    }
 }
 
 impl Segment {
