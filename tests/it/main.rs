@@ -3,12 +3,15 @@
 #[cfg(feature = "cli")]
 mod cli;
 mod contract;
+mod errors;
 mod format;
 mod generated;
+mod handles;
 mod limits;
 #[cfg(feature = "cli")]
 mod machine;
 mod model;
+mod processes;
 mod regressions;
 mod salvage;
 mod support;
