@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cli")]
 mod cli;
+mod concurrency;
 mod contract;
 mod errors;
 mod format;
