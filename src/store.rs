@@ -404,7 +404,7 @@ impl Store {
         what: What<'_>,
         expect: Option<Expect>,
     ) -> Result<commit::Done> {
-        let state = self.current();
+        let state = self.state()?;
         commit::commit(&state, &[Change { kind, id, what }], expect, state.options.durability)
     }
 
