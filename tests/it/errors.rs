@@ -49,7 +49,7 @@ fn a_directory_without_permission_is_refused_to_whoever_is_not_root() {
     let dir = tempfile::tempdir().unwrap();
     let closed = dir.path().join("closed");
     fs::create_dir(&closed).unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     // Root may do everything.
     if fs::read_dir(&closed).is_err() {
         assert_io(Store::open(&closed), ErrorKind::PermissionDenied);
@@ -272,9 +272,14 @@ fn after_closing_every_verb_says_so() {
     store.save("Agent", "a", &agent("a", 1)).unwrap();
     let handle = store.clone();
     let reader = store.try_open_with(&Options::new().read_only(true)).unwrap();
+    let refreshed = store.try_open_with(&Options::new().read_only(true)).unwrap();
+    refreshed.refresh().unwrap();
+    refreshed.close().unwrap();
     reader.close().unwrap();
     store.close();
-    for (handle, what) in [(&handle, "the owner"), (&reader, "a reader")] {
+    for (handle, what) in
+        [(&handle, "the owner"), (&reader, "a reader"), (&refreshed, "a refreshed reader")]
+    {
         let answers = [
             handle.put("Agent", "a", b"").map(drop),
             handle.put_if("Agent", "a", Expect::Absent, b"").map(drop),
@@ -336,6 +341,7 @@ mod on_a_simulated_disk {
         assert_eq!(store.get_resource("Agent", "a").unwrap().expect("stored").data, b"1"[..]);
         assert!(store.get_resource("Agent", "b").unwrap().is_none());
         assert_eq!(store.scan("Agent").keys().count(), 1);
+        assert!(store.verify().unwrap().is_clean(), "checking writes nothing");
         assert!(matches!(store.clone().close(), Err(Error::Poisoned)));
         store.crash();
         assert_eq!(store.get_resource("Agent", "a").unwrap().expect("stored").data, b"1"[..]);

@@ -65,6 +65,7 @@ fn what_was_handed_out_outlives_overwriting_deleting_closing_and_dropping() {
         let resources: Vec<Resource> = (0..COUNT).map(read).collect();
         let data: Bytes = resources[599].data.clone();
         let detached: Vec<Resource> = resources.iter().map(Resource::detach).collect();
+        assert_eq!(store.scan("K").iter().map(Result::unwrap).collect::<Vec<_>>(), resources);
         let snapshot = store.snapshot();
         let mut begun = store.scan("K").iter();
         let first: Vec<Resource> = begun.by_ref().take(10).map(Result::unwrap).collect();

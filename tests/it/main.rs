@@ -13,6 +13,7 @@ mod limits;
 mod machine;
 mod model;
 mod processes;
+mod readers;
 mod regressions;
 mod salvage;
 mod support;

@@ -126,8 +126,23 @@ impl TestStore {
 
     /// Goes on with what a SIGKILL would leave now, opened again. Nothing would, in memory.
     pub(crate) fn crash(&mut self) -> bool {
-        let left = match &self.medium {
-            Medium::Memory => return false,
+        if matches!(self.medium, Medium::Memory) {
+            return false;
+        }
+        let left = self.left_by_kill();
+        self.go_on_with(left);
+        true
+    }
+
+    /// What a SIGKILL would leave now, not opened yet.
+    pub(crate) fn killed(&self) -> TestStore {
+        let medium = self.left_by_kill();
+        TestStore { store: None, medium, options: self.options.clone(), verified: true }
+    }
+
+    fn left_by_kill(&self) -> Medium {
+        match &self.medium {
+            Medium::Memory => panic!("nothing is left of a store in memory"),
             Medium::Native(dir) => {
                 let left = tempfile::tempdir().expect("a temporary directory");
                 copy_as_killed(&store_dir(dir), &store_dir(&left));
@@ -135,9 +150,7 @@ impl TestStore {
             }
             #[cfg(feature = "sim")]
             Medium::Sim(disk) => Medium::Sim(disk.kill(0)),
-        };
-        self.go_on_with(left);
-        true
+        }
     }
 
     /// Goes on with what a power failure would leave now, opened again.

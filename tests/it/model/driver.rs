@@ -1,7 +1,5 @@
 //! Does each verb to the store and to the map, and compares what they answer.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use kindlog::{Batch, Durability, Error, Expect, Options, Revision, ScanIter, Snapshot};
 use proptest::sample::Index;
@@ -40,8 +38,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(medium: Medium, options: Options) -> Driver {
-        // Nothing becomes durable by itself, so that what may be lost often is.
-        let options = options.durability(DEFAULT).sync_interval(Duration::from_secs(3600));
+        let options = options.durability(DEFAULT);
         let powered = !matches!(medium, Medium::Memory | Medium::Native(_));
         Driver {
             store: TestStore::on(medium, options),
