@@ -369,10 +369,24 @@ fn survey(
     loop {
         tries -= 1;
         match Chain::survey(open, tail, watermark) {
-            Err(Error::Corrupt { .. }) if tries > 0 => std::thread::sleep(Duration::from_millis(2)),
+            Err(error) if tries > 0 && may_pass(&error) => pause(),
             chain => return chain,
         }
     }
+}
+
+/// Whether an error may come from the owner's work between two reads: it writes, and it cuts off
+/// what was allocated ahead and never used.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Corrupt { .. } => true,
+        Error::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
+        _ => false,
+    }
+}
+
+fn pause() {
+    std::thread::sleep(Duration::from_millis(2));
 }
 
 fn oldest_put(segments: &[SegmentEntry]) -> u64 {
