@@ -8,6 +8,8 @@ mod errors;
 mod format;
 mod generated;
 mod handles;
+#[cfg(feature = "sim")]
+mod in_flight;
 mod limits;
 #[cfg(feature = "cli")]
 mod machine;

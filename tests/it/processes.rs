@@ -213,6 +213,10 @@ fn a_child_that_obeys() {
                 let revision = open.expect("open").put("K", id, value).expect("put");
                 say(&revision.to_string());
             }
+            ["large", id, len] => {
+                let value = vec![1; len.parse().expect("a length")];
+                say(&open.expect("open").put("K", id, value).expect("put").to_string());
+            }
             ["sync"] => say(&format!("{:?}", open.expect("open").sync().is_ok())),
             ["close"] => say(&format!("{:?}", open.expect("open").close().is_ok())),
             ["drop"] => {
@@ -289,7 +293,9 @@ fn a_reader_beside_the_owner_sees_what_is_durable_and_changes_nothing() {
     assert_eq!(child.hear().as_deref(), Some("open"));
     child.ask("put a 1");
     child.ask("sync");
+    // One that is in the tail file, and one that is too large for that and is in the segment.
     child.ask("put b 2");
+    child.ask("large b2 300000");
 
     let before = files(&path);
     let reader = Options::new().read_only(true).open(&path).expect("open beside the owner");
@@ -305,7 +311,7 @@ fn a_reader_beside_the_owner_sees_what_is_durable_and_changes_nothing() {
     let before = files(&path);
     assert_eq!(ids(&reader), ["a"], "fixed until it is refreshed");
     reader.refresh().expect("refresh");
-    assert_eq!(ids(&reader), ["a", "b"]);
+    assert_eq!(ids(&reader), ["a", "b", "b2"]);
     assert_eq!(ids(&other), ["a"]);
     assert_eq!(held.scan("K").keys().count(), 1, "a snapshot keeps what it had");
     assert!(files(&path) == before, "a refresh changes no byte and no time");
@@ -314,8 +320,8 @@ fn a_reader_beside_the_owner_sees_what_is_durable_and_changes_nothing() {
     child.kill();
     let before = files(&path);
     reader.refresh().expect("refresh");
-    assert_eq!(ids(&reader), ["a", "b", "c"], "without an owner: what recovery would keep");
+    assert_eq!(ids(&reader), ["a", "b", "b2", "c"], "without an owner: what recovery would keep");
     drop((reader, other));
     assert!(files(&path) == before, "nor does dropping it");
-    assert_eq!(ids(&Store::open(&path).expect("open")), ["a", "b", "c"]);
+    assert_eq!(ids(&Store::open(&path).expect("open")), ["a", "b", "b2", "c"]);
 }
