@@ -26,7 +26,8 @@ impl HeldUp {
                 return false;
             }
             begin.send(()).expect("the test waits for it");
-            went.recv().expect("the test lets it go");
+            // A test that failed lets it go as well.
+            let _dropped = went.recv();
             fails
         };
         store.disk().fail_when(held_up, 0, Fault::SyncKeepsNew);
@@ -51,9 +52,11 @@ fn overlapping<A: Send, B: Send>(
     looks: impl FnOnce(&Store),
     second: impl FnOnce(&Store) -> B + Send,
 ) -> (A, B) {
-    let (sync, handle) = (HeldUp::next(store, fails), &**store);
+    let (held_up, handle) = (HeldUp::next(store, fails), &**store);
     let about_to = &AtomicBool::new(false);
     thread::scope(|scope| {
+        // Dropped in here, also when `looks` panics, so that the first thread can end.
+        let sync = held_up;
         let first = scope.spawn(move || first(handle));
         sync.wait();
         looks(handle);
