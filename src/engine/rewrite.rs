@@ -77,6 +77,11 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
         let durable = watermark.saturating_sub(segment.base).max(segment.first);
         len += survey.end.saturating_sub(durable);
     }
+    // The manifest that was read may be one that died between its rename and the directory's sync.
+    // If power loss took it back while it left the segment made below, that segment would look like
+    // one of a later manifest, and the store refuse to open.
+    let disk = &recovery.state.disk;
+    disk.sync_dir().map_err(|e| Error::io("sync", disk.path(), e))?;
     let id = SegmentId(recovery.manifest.next_segment);
     // A frame's place grows by less than half of the smallest frame.
     let need = (HEADER_LEN + len + len / 2 + TRAILER_LEN).next_multiple_of(UNIT);
