@@ -20,6 +20,8 @@ pub(crate) struct Survey {
     pub(crate) end: u64,
     /// It ends with an end frame: the log goes on in the next segment.
     pub(crate) ended: bool,
+    /// Whether one of its whole commits asked for `Sync`.
+    has_sync: bool,
     /// Why the commits end there, if it is not the end of what was written.
     reason: String,
     /// The highest watermark in it.
@@ -66,7 +68,7 @@ impl Chain {
         };
         let mut open = true;
         for segment in segments {
-            let survey = survey(segment)?;
+            let mut survey = survey(segment)?;
             chain.watermark = chain.watermark.max(survey.watermark);
             if open {
                 chain.reached += 1;
@@ -76,6 +78,8 @@ impl Chain {
                     chain.tail = whole_commits(tail, segment, survey.end, &mut chain.watermark);
                     chain.end += chain.tail.len() as u64;
                 }
+            } else {
+                survey.discard(segment.first);
             }
             chain.surveys.push(survey);
         }
@@ -128,6 +132,15 @@ impl Chain {
     }
 }
 
+impl Survey {
+    /// The log ends in a segment before this one: none of its commits count.
+    fn discard(&mut self, first: u64) {
+        self.rest += self.end.saturating_sub(first);
+        self.end = self.end.min(first);
+        self.may_be_sync |= self.has_sync;
+    }
+}
+
 /// Reads one segment to its end, and looks for sound frames behind it.
 fn survey(segment: &Segment) -> Result<Survey> {
     let failed = |e| Error::io("read", &segment.path, e);
@@ -136,6 +149,7 @@ fn survey(segment: &Segment) -> Result<Survey> {
     let mut survey = Survey {
         end: segment.first.min(len),
         ended: false,
+        has_sync: false,
         reason: "the log breaks off".to_owned(),
         watermark: 0,
         rest: 0,
@@ -149,6 +163,7 @@ fn survey(segment: &Segment) -> Result<Survey> {
             Some(Ok(frame)) if commit.takes(&frame.header) => {
                 let header = &frame.header;
                 survey.watermark = survey.watermark.max(header.place.watermark.unwrap_or(0));
+                survey.has_sync |= header.place.sync;
                 if commit.is_whole() {
                     survey.end = frame.end();
                     survey.ended = header.frame_type == FrameType::End;
@@ -176,24 +191,38 @@ fn survey(segment: &Segment) -> Result<Survey> {
 /// may be among it.
 fn look_behind(segment: &Segment, survey: &mut Survey) -> std::io::Result<()> {
     let end = survey.end + survey.rest;
-    let len = segment.file.len()?.min(segment.capacity).min(end.next_multiple_of(8));
+    // Frames end in zeros, a watermark's last eight bytes are nothing else: one that begins before
+    // `end` may end behind it. Overlooking it would call damage below its watermark a torn tail,
+    // and drop what was durable.
+    let len = segment.file.len()?.min(segment.capacity);
     let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, survey.end, len);
-    // A frame whose header is sound says itself whether its commit asked for `Sync`. One whose
-    // header is not might have.
-    survey.may_be_sync = match scan.peek()? {
-        Ok(header) => header.place.sync,
-        Err(_) => true,
-    };
-    loop {
-        while let Some(Ok(frame)) = scan.next()? {
-            survey.sound += 1;
-            survey.may_be_sync |= frame.header.place.sync;
-            survey.watermark = survey.watermark.max(frame.header.place.watermark.unwrap_or(0));
+    while scan.offset() < end {
+        match scan.next()? {
+            None => break,
+            Some(Ok(frame)) => {
+                survey.sound += 1;
+                survey.may_be_sync |= frame.header.place.sync;
+                survey.watermark = survey.watermark.max(frame.header.place.watermark.unwrap_or(0));
+                continue;
+            }
+            Some(Err(_)) => {}
         }
-        if !scan.search()? {
-            return Ok(());
+        // A frame whose header is sound says itself whether its commit asked for `Sync`. Bytes
+        // without one might have been anything.
+        match scan.peek()? {
+            Ok(header) => {
+                survey.may_be_sync |= header.place.sync;
+                scan.skip(&header);
+            }
+            Err(_) => {
+                survey.may_be_sync = true;
+                if !scan.search(end)? {
+                    break;
+                }
+            }
         }
     }
+    Ok(())
 }
 
 /// What of the tail file continues a segment, in whole commits.

@@ -125,7 +125,7 @@ fn verify_segment(
                     key: None,
                     reason: bad.to_string(),
                 });
-                if !scan.search().map_err(failed)? {
+                if !scan.search(segment.written()).map_err(failed)? {
                     break;
                 }
             }

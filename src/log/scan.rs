@@ -78,16 +78,21 @@ impl<'a> Scan<'a> {
     }
 
     /// Moves to the next offset at which a whole frame stands, on 64 bits of evidence: both its
-    /// checksums, over its place. False if there is none.
-    pub(crate) fn search(&mut self) -> io::Result<bool> {
+    /// checksums, over its place. False if none begins below `before`.
+    pub(crate) fn search(&mut self, before: u64) -> io::Result<bool> {
         self.offset += UNIT;
-        while self.offset < self.end {
+        while self.offset < self.end.min(before) {
             if self.decode(self.offset)?.is_ok() {
                 return Ok(true);
             }
             self.offset += UNIT;
         }
         Ok(false)
+    }
+
+    /// Moves behind a frame whose header is sound, whatever its record is.
+    pub(crate) fn skip(&mut self, header: &Header) {
+        self.offset += header.frame_len();
     }
 
     /// How many bytes there are from the cursor to the last one that is not zero.

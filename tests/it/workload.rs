@@ -1,0 +1,310 @@
+//! A store on a simulated disk, driven step by step, with an oracle that watches.
+
+use std::time::Duration;
+
+use kindlog::disk::Disk;
+use kindlog::disk::sim::SimDisk;
+use kindlog::{Batch, Durability, Error, MIN_SEGMENT_SIZE, Options, Outcome, Store};
+
+use crate::oracle::{Change, Fate, Found, Oracle, value};
+
+use Durability::{Buffered, Os, Sync};
+
+/// Whether the long form of the sweeps was asked for.
+pub(crate) fn full() -> bool {
+    std::env::var_os("KINDLOG_FULL").is_some_and(|value| value == "1")
+}
+
+/// Small segments, and a background that syncs only when it is told to.
+pub(crate) fn options() -> Options {
+    Options::new().segment_size(MIN_SEGMENT_SIZE).sync_interval(Duration::from_secs(3600))
+}
+
+/// One step of a workload.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Commit(Vec<Change>, Durability),
+    Sync,
+    /// Closes in order, and opens again.
+    Reopen,
+}
+
+pub(crate) fn put(kind: &'static str, id: &str, len: usize, durability: Durability) -> Step {
+    Step::Commit(vec![Change::Put(kind, id.to_owned(), len)], durability)
+}
+
+pub(crate) fn delete(kind: &'static str, id: &str, durability: Durability) -> Step {
+    Step::Commit(vec![Change::Delete(kind, id.to_owned())], durability)
+}
+
+pub(crate) fn delete_prefix(kind: &'static str, prefix: &str, durability: Durability) -> Step {
+    Step::Commit(vec![Change::DeletePrefix(kind, prefix.to_owned())], durability)
+}
+
+fn batch(durability: Durability, changes: &[(&'static str, &str, Option<usize>)]) -> Step {
+    let change = |(kind, id, len): &(&'static str, &str, Option<usize>)| match (len, id) {
+        (Some(len), _) => Change::Put(kind, (*id).to_owned(), *len),
+        (None, id) => match id.strip_suffix('*') {
+            Some(prefix) => Change::DeletePrefix(kind, prefix.to_owned()),
+            None => Change::Delete(kind, (*id).to_owned()),
+        },
+    };
+    Step::Commit(changes.iter().map(change).collect(), durability)
+}
+
+/// Every verb and every durability, rolling, a batch larger than a segment, closing and reopening.
+pub(crate) fn everything() -> Vec<Step> {
+    vec![
+        put("Agent", "a", 40, Sync),
+        put("Agent", "b", 0, Os),
+        put("Log", "s1/1", 300, Os),
+        batch(Sync, &[("Log", "s1/2", Some(700)), ("Log", "s2/1", Some(9)), ("Agent", "b", None)]),
+        put("Agent", "a", 50, Buffered),
+        put("Log", "s1/3", 30, Os),
+        delete("Agent", "a", Sync),
+        delete_prefix("Log", "s1/", Os),
+        put("Log", "s1/9", 600, Buffered),
+        Step::Sync,
+        put("Blob", "x", 24_000, Os),
+        put("Blob", "y", 24_000, Buffered),
+        put("Blob", "x", 24_000, Sync),
+        put("Agent", "c", 12, Os),
+        batch(Os, &[("Blob", "*", None), ("Blob", "z", Some(1000)), ("Log", "s1/9", Some(5))]),
+        Step::Reopen,
+        put("Agent", "a", 33, Os),
+        batch(Buffered, &[("Big", "1", Some(30_000)), ("Big", "2", Some(45_000))]),
+        put("Agent", "d", 21, Buffered),
+        delete_prefix("Big", "", Sync),
+        put("Big", "1", 100, Os),
+        Step::Sync,
+        delete("Agent", "c", Buffered),
+        put("Agent", "c", 13, Os),
+        batch(Sync, &[("Log", "s*", None), ("Agent", "a", None), ("Agent", "e", Some(3000))]),
+        Step::Reopen,
+        delete_prefix("Agent", "", Buffered),
+        put("Agent", "f", 70, Os),
+        put("Agent", "g", 70, Sync),
+    ]
+}
+
+/// A few commits in one segment.
+pub(crate) fn brief() -> Vec<Step> {
+    vec![
+        put("Agent", "a", 40, Sync),
+        put("Log", "s1/1", 300, Os),
+        batch(Os, &[("Log", "s1/2", Some(700)), ("Agent", "a", None)]),
+        put("Agent", "b", 30, Buffered),
+        delete_prefix("Log", "s1/", Sync),
+        put("Agent", "b", 10, Os),
+        Step::Sync,
+        delete("Agent", "b", Os),
+        Step::Reopen,
+        put("Agent", "c", 10, Os),
+    ]
+}
+
+/// How a step went.
+#[derive(Debug)]
+pub(crate) enum Went {
+    Well,
+    Wrong(Error),
+    /// The process died in it.
+    Dead,
+}
+
+/// A store and what is expected of it.
+pub(crate) struct Run {
+    pub(crate) disk: SimDisk,
+    pub(crate) store: Option<Store>,
+    pub(crate) oracle: Oracle,
+    /// The revision that the next commit takes, where that is known.
+    next_revision: Option<u64>,
+    /// A sync that fails may drop what the kernel had: `Os` is then no promise.
+    pub(crate) drops_cache: bool,
+}
+
+impl Run {
+    pub(crate) fn new(disk: &SimDisk) -> Run {
+        Run {
+            disk: disk.clone(),
+            store: None,
+            oracle: Oracle::new(),
+            next_revision: None,
+            drops_cache: false,
+        }
+    }
+
+    /// Takes the steps until the process dies, and drops the store. Whether it died.
+    pub(crate) fn play(&mut self, steps: &[Step]) -> bool {
+        let mut died = matches!(self.open(), Went::Dead);
+        for step in steps {
+            if !died {
+                match self.step(step) {
+                    Went::Well => {}
+                    Went::Dead => died = true,
+                    Went::Wrong(error) => panic!("{step:?}: {error}"),
+                }
+            }
+        }
+        self.store = None;
+        died || self.is_dead()
+    }
+
+    /// The same, but the store stays open.
+    pub(crate) fn play_open(&mut self, steps: &[Step]) -> bool {
+        let opened = self.open();
+        let mut wents = steps.iter().map(|step| self.step(step));
+        matches!(opened, Went::Dead) || wents.any(|went| matches!(went, Went::Dead))
+    }
+
+    /// The process dies now; the next one finds the disk.
+    pub(crate) fn die(&mut self) {
+        self.disk = self.disk.kill(0);
+        self.store = None;
+    }
+
+    /// Opens the store, where it isn't open, and checks what it holds against what `close` left.
+    pub(crate) fn open(&mut self) -> Went {
+        if self.store.is_some() {
+            return Went::Well;
+        }
+        let opened = options().open_on(&self.disk);
+        if self.is_dead() {
+            return Went::Dead;
+        }
+        let store = match opened {
+            Ok(store) => store,
+            Err(error) => return Went::Wrong(error),
+        };
+        let found = match self.oracle.read(&store) {
+            Ok(found) => found,
+            Err(error) => return Went::Wrong(error),
+        };
+        if let Err(what) = self.oracle.check(&found, crate::oracle::Crash::Kill) {
+            panic!("after the store was opened: {what}");
+        }
+        self.oracle.settle(&found);
+        self.store = Some(store);
+        self.next_revision = None;
+        Went::Well
+    }
+
+    pub(crate) fn step(&mut self, step: &Step) -> Went {
+        match step {
+            Step::Commit(changes, durability) => self.commit(changes, *durability),
+            Step::Sync => self.sync(),
+            Step::Reopen => self.reopen(),
+        }
+    }
+
+    fn commit(&mut self, changes: &[Change], durability: Durability) -> Went {
+        let store = self.store.as_ref().expect("the store is open");
+        let attempt = self.oracle.next();
+        let done = commit_to(store, changes, durability, attempt);
+        if self.is_dead() {
+            self.oracle.attempted(changes, Fate::Unknown);
+            return Went::Dead;
+        }
+        match done {
+            Ok(revision) => {
+                if let Some(next) = self.next_revision {
+                    let unchanged = revision + 1 == next && changes.iter().all(is_delete);
+                    assert!(
+                        revision == next || unchanged,
+                        "revision {revision} of {changes:?}, where {next} comes next"
+                    );
+                }
+                self.next_revision = Some(revision + 1);
+                self.oracle.attempted(changes, Fate::Acknowledged(revision));
+                match durability {
+                    Sync => self.oracle.on_disk(),
+                    Os if !self.drops_cache => self.oracle.with_kernel(),
+                    Os | Buffered => {}
+                }
+                Went::Well
+            }
+            Err(error) => {
+                let fate = match error.outcome() {
+                    Outcome::NotCommitted => Fate::Never,
+                    Outcome::Unknown => Fate::Unknown,
+                };
+                self.oracle.attempted(changes, fate);
+                Went::Wrong(error)
+            }
+        }
+    }
+
+    fn sync(&mut self) -> Went {
+        let synced = self.store.as_ref().expect("the store is open").sync();
+        match synced {
+            _ if self.is_dead() => Went::Dead,
+            Ok(()) => {
+                self.oracle.on_disk();
+                Went::Well
+            }
+            Err(error) => Went::Wrong(error),
+        }
+    }
+
+    /// Whatever closing says, the store is opened again.
+    pub(crate) fn reopen(&mut self) -> Went {
+        let closed = match self.store.take() {
+            Some(store) => store.close(),
+            None => Ok(()),
+        };
+        if self.is_dead() {
+            return Went::Dead;
+        }
+        if closed.is_ok() {
+            self.oracle.on_disk();
+        }
+        match (self.open(), closed) {
+            (Went::Well, Err(error)) => Went::Wrong(error),
+            (went, _) => went,
+        }
+    }
+
+    /// What the running store holds, which must be what the oracle says.
+    pub(crate) fn check_live(&self) -> Found {
+        let store = self.store.as_ref().expect("the store is open");
+        let found = self.oracle.read(store).expect("reads work");
+        if let Err(what) = self.oracle.check_live(&found) {
+            panic!("{what}");
+        }
+        found
+    }
+
+    /// Whether the process on the disk is dead.
+    pub(crate) fn is_dead(&self) -> bool {
+        is_dead(&self.disk)
+    }
+}
+
+pub(crate) fn is_dead(disk: &SimDisk) -> bool {
+    disk.list().is_err_and(|error| error.to_string().contains("process is dead"))
+}
+
+/// Commits by the store's own verb where it has one for this durability, else as a batch.
+pub(crate) fn commit_to(
+    store: &Store,
+    changes: &[Change],
+    durability: Durability,
+    attempt: usize,
+) -> Result<u64, Error> {
+    if let ([Change::Put(kind, id, len)], Sync) = (changes, durability) {
+        return store.put(kind, id, value(attempt, *len)).map(u64::from);
+    }
+    let mut batch = Batch::new();
+    for change in changes {
+        match change {
+            Change::Put(kind, id, len) => batch.put(kind, id, value(attempt, *len)),
+            Change::Delete(kind, id) => batch.delete(kind, id),
+            Change::DeletePrefix(kind, prefix) => batch.delete_prefix(kind, prefix),
+        };
+    }
+    store.commit_with(batch, durability).map(u64::from)
+}
+
+fn is_delete(change: &Change) -> bool {
+    !matches!(change, Change::Put(..))
+}
