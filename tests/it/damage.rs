@@ -160,7 +160,7 @@ fn every_bit_of_a_closed_store() {
 
 #[test]
 fn every_bit_of_a_crashed_store() {
-    for (with_tail, short_step) in [(false, 17), (true, 251)] {
+    for (with_tail, short_step) in [(false, 17), (true, 1009)] {
         let mut subject = small(false, with_tail);
         for (file, bytes) in subject.files() {
             for bit in bits(&bytes, short_step) {

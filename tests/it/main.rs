@@ -4,7 +4,13 @@
 mod cli;
 mod concurrency;
 mod contract;
+#[cfg(feature = "sim")]
+mod crash;
+#[cfg(feature = "sim")]
+mod damage;
 mod errors;
+#[cfg(feature = "sim")]
+mod faults;
 mod format;
 mod generated;
 mod handles;
@@ -14,8 +20,13 @@ mod limits;
 #[cfg(feature = "cli")]
 mod machine;
 mod model;
+#[cfg(feature = "sim")]
+mod oracle;
 mod processes;
 mod readers;
 mod regressions;
 mod salvage;
 mod support;
+mod tidy;
+#[cfg(feature = "sim")]
+mod workload;
