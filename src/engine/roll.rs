@@ -57,8 +57,8 @@ fn roll(state: &State, order: &mut Order, len: u64) -> Result<()> {
     Ok(())
 }
 
-/// The prepared segment, if a commit of `len` bytes fits into it, or a new one. Whoever can't use it
-/// after all has to put it back: the log goes on in the segments in the order of their positions.
+/// The prepared segment, if a commit of `len` bytes fits into it, or a new one. Whoever can't use
+/// it after all has to put it back: the log goes on in the segments in the order of their positions.
 pub(crate) fn take_next(state: &State, len: u64) -> Result<Arc<Segment>> {
     let mut prepared = state.prepared.lock();
     let need = (HEADER_LEN + len + TRAILER_LEN).next_multiple_of(UNIT);
@@ -81,6 +81,9 @@ pub(crate) fn prepare(state: &State) -> Result<()> {
 
 /// Makes a segment and has the manifest name it, behind all others, instead of `unused`.
 fn make_segment(state: &State, capacity: u64, unused: Option<&Segment>) -> Result<Arc<Segment>> {
+    // The manifest on disk may name a segment of this number already; a new file in its place would
+    // not be the one that it names, and the store would never open again.
+    state.manifest.check_known()?;
     let capacity = capacity.next_multiple_of(UNIT);
     let manifest = state.manifest.get();
     let id = SegmentId(manifest.next_segment);

@@ -56,6 +56,12 @@ impl ManifestFile {
         self.state.lock().manifest.clone()
     }
 
+    /// Refuses when it can't be known which manifest is on disk: it may name files that the last
+    /// state doesn't, and those must not be replaced.
+    pub(crate) fn check_known(&self) -> Result<()> {
+        if self.state.lock().in_doubt { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
     /// Changes the manifest, durably. After an error the old state stands; if it can't be known
     /// which of the two is on disk, every later change is refused.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
