@@ -92,6 +92,7 @@ fn lead(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
     for rolled in order.rolled.iter().filter(|rolled| !rolled.synced) {
         files.push((rolled.segment.file.clone(), rolled.segment.path.clone()));
     }
+    let rolled: Vec<_> = order.rolled.iter().map(|rolled| rolled.segment.id).collect();
     let segment = &order.active().segment;
     files.push((segment.file.clone(), segment.path.clone()));
     order.leading = true;
@@ -104,9 +105,10 @@ fn lead(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
     order.leading = false;
     match &synced {
         Ok(()) => {
-            let files_synced = files.len() - 1;
-            let unsynced = order.rolled.iter_mut().filter(|rolled| !rolled.synced);
-            unsynced.take(files_synced).for_each(|rolled| rolled.synced = true);
+            // Those that were there when the sync began: others may have joined or left since.
+            for full in order.rolled.iter_mut().filter(|full| rolled.contains(&full.segment.id)) {
+                full.synced = true;
+            }
             order.durable = order.durable.max(target);
             publish(state, order);
             mark_durable(state, order, target);

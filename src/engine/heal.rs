@@ -56,11 +56,11 @@ pub(crate) fn heal(state: &State, order: &mut Order) -> Result<()> {
     }
     order.active().flush()?;
     let (segment, end) = (order.active().segment.clone(), order.active().end());
-    // The full segments before it, too, and first: the watermark vouches for all that lies below
-    // it, and open takes what is sealed to come before what is not.
-    let mut closing: Vec<_> =
-        order.rolled.iter().map(|rolled| (rolled.segment.clone(), rolled.length)).collect();
-    closing.push((segment.clone(), end));
+    // Together with the full segments before it: sealed alone, it would count as durable up to its
+    // end while they are not, and be read before them at the next open, so that what its tombstones
+    // deleted would come back.
+    let rolled = order.rolled.iter().map(|rolled| (rolled.segment.clone(), rolled.length));
+    let closing: Vec<_> = rolled.chain([(segment.clone(), end)]).collect();
     let mut sealed = Vec::with_capacity(closing.len());
     for (segment, length) in &closing {
         if let Err(source) = segment.file.sync() {
@@ -81,6 +81,10 @@ pub(crate) fn heal(state: &State, order: &mut Order) -> Result<()> {
         return Err(error);
     }
     order.rolled.clear();
+    for (segment, length) in &closing {
+        // The room ahead that was never used. The length is already what counts.
+        let _ = segment.file.set_len(*length);
+    }
     let first = next.first;
     order.active = Some(Active::new(next, first));
     order.durable = order.durable.max(durable);
