@@ -1,8 +1,8 @@
 //! The only door to the operating system: a directory of files behind a trait.
 //!
 //! The engine sees a [`Disk`]: one flat directory. [`native`] is the real one, [`memory`] keeps
-//! everything in the process, and `sim` (feature `sim`) is the memory disk with a medium that loses,
-//! tears and refuses. What each method promises, and what a crash may do to it, is said here once,
+//! everything in the process, and `sim` (feature `sim`) is the memory disk with a medium that
+//! loses, tears and refuses. What each method promises, and what a crash may do to it, is said here once,
 //! and all three keep it.
 //!
 //! Names are built by `format::names` from integers, never from input.
@@ -48,7 +48,8 @@ pub trait Disk: Debug + Send + Sync {
     fn open_read_only(&self, name: &str) -> io::Result<Arc<dyn File>>;
 
     /// Atomically gives a file the name of another, which it replaces. Durable after
-    /// [`sync_dir`](Disk::sync_dir); after a crash before that, either name's old state may be back.
+    /// [`sync_dir`](Disk::sync_dir); after a crash before that, either name's old state may be
+    /// back.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a name. Open handles and mappings of the file stay good. Durable after
@@ -104,8 +105,8 @@ pub trait File: Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
 
     /// Allocates room for `len` bytes at `offset`, which then read as zeros, and extends the file
-    /// over it, so that writes there neither run out of space nor grow the file. Bytes that the file
-    /// already has in the range stay. A full disk is an error of kind `StorageFull`, and nothing is
+    /// over it, so that writes there neither run out of space nor grow the file. Bytes that the
+    /// file already has in the range stay. A full disk is an error of kind `StorageFull`, and nothing is
     /// changed. Where the file system can't, a no-op: the length is then what it was.
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
 

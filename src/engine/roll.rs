@@ -58,7 +58,8 @@ fn roll(state: &State, order: &mut Order, len: u64) -> Result<()> {
 }
 
 /// The prepared segment, if a commit of `len` bytes fits into it, or a new one. Whoever can't use
-/// it after all has to put it back: the log goes on in the segments in the order of their positions.
+/// it after all has to put it back: the log goes on in the segments in the order of their
+/// positions.
 pub(crate) fn take_next(state: &State, len: u64) -> Result<Arc<Segment>> {
     let mut prepared = state.prepared.lock();
     let need = (HEADER_LEN + len + TRAILER_LEN).next_multiple_of(UNIT);

@@ -14,7 +14,7 @@
 //! - Creations, renames and removals sit in the directory's cache until it is synced. Each may be
 //!   lost by itself; a rename is there as a whole or not at all.
 //! - The tail file loses whole 4 KiB pages, each as of any one of its last few stores.
-//! - The death of the process loses nothing but the operation under way: a write is cut at any byte.
+//! - The death of the process loses only the operation under way: a write is cut at any byte.
 //!   What wasn't durable before still isn't, so that a power loss can follow.
 //! - Errors by operation or by file, short writes, a full disk, and syncs that fail in either way
 //!   that kernels have: see [`Fault`].
