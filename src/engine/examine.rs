@@ -236,7 +236,7 @@ impl Examination {
                 }
                 Err(bad) => (None, bad.to_string()),
             };
-            let found = scan.search().map_err(failed)?;
+            let found = scan.search(end).map_err(failed)?;
             let len = if found { scan.offset() - offset } else { rest };
             let file = segment.path.clone();
             self.damages.push(Damage { file, offset, len, reason, torn: true, lost });

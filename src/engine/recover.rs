@@ -78,8 +78,15 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<State>,
         read_manifest(&*disk)?.ok_or_else(|| no_store(&*disk))?;
     }
     let lock = if read_only { None } else { Some(take_lock(&*disk)?) };
-    let owned = read_only && is_locked(&*disk)?;
-    let recovery = read_log(disk, options, owned)?;
+    let mut owned = read_only && is_locked(&*disk)?;
+    let recovery = loop {
+        let read = read_log(disk.clone(), options.clone(), owned);
+        // An owner that came meanwhile may have been half seen: again, as beside an owner.
+        if !read_only || owned || !is_locked(&*disk)? {
+            break read?;
+        }
+        owned = true;
+    };
     let (state, mut report) =
         if read_only { recovery.finish_reader()? } else { recovery.finish_owner()? };
     *state.lock.lock() = lock;

@@ -21,7 +21,7 @@ pub(crate) type OpenView = Arc<dyn Fn() -> Result<Arc<View>> + Send + Sync>;
 /// Which resources of a kind to list, and how. Made by [`Store::scan`](crate::Store::scan).
 ///
 /// [`iter`](Scan::iter) and [`keys`](Scan::keys) begin; so does `for`, as `iter`. Ids come in
-/// bytewise order. A malformed kind, or a store that was closed, is the first item's error.
+/// bytewise order. A malformed name, or a store that was closed, is the first item's error.
 #[derive(Clone)]
 pub struct Scan {
     open: OpenView,
@@ -91,7 +91,7 @@ impl Scan {
     }
 
     fn cursor(&self) -> Cursor {
-        let opened = key::check_kind(&self.kind).and_then(|()| (self.open)());
+        let opened = self.check().and_then(|()| (self.open)());
         let (view, error) = match opened {
             Ok(view) => (Some(view), None),
             Err(error) => (None, Some(error)),
@@ -112,6 +112,17 @@ impl Scan {
             chunk: Chunk::new(),
             next: 0,
         }
+    }
+
+    /// Checks the kind, and whatever restricts the ids.
+    fn check(&self) -> Result<()> {
+        key::check_kind(&self.kind)?;
+        key::check_prefix(&self.prefix)?;
+        let ids = [&self.start, &self.end].into_iter().filter_map(|bound| match bound {
+            Bound::Included(id) | Bound::Excluded(id) => Some(id),
+            Bound::Unbounded => None,
+        });
+        ids.chain(&self.after).try_for_each(|id| key::check_prefix(id))
     }
 
     /// All restrictions as one range of bytes.

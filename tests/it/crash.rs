@@ -112,7 +112,7 @@ impl Sweep {
             let kills = [disk.kill(0), disk.kill(usize::MAX)].into_iter().map(|d| (d, &kill));
             let losses = losses.map(|loss| (disk.power_loss(loss), &power));
             for (i, (image, expected)) in kills.chain(losses).enumerate() {
-                if !full() && depth > 0 && (n as usize + i) % 4 > 0 {
+                if !full() && depth > 0 && !(n as usize + i).is_multiple_of(4) {
                     continue;
                 }
                 let found = match depth {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kindlog::{Batch, Durability, Options, Store};
+use kindlog::{Options, Store};
 
 fn options() -> Options {
     Options::new().segment_size(64 << 10).sync_interval(Duration::from_secs(3600))
@@ -49,8 +49,9 @@ fn any_segment_size_can_be_opened_again() {
 
 #[cfg(feature = "sim")]
 mod healing {
-    use super::*;
+    use super::options;
     use kindlog::disk::sim::{EIO, ENOSPC, Fault, Loss, OpKind, SimDisk};
+    use kindlog::{Batch, Durability, Store};
 
     fn one(id: &str, len: usize) -> Batch {
         let mut batch = Batch::new();
