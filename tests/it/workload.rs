@@ -123,6 +123,7 @@ pub(crate) struct Run {
     pub(crate) drops_cache: bool,
     /// For messages: what it goes through.
     pub(crate) story: String,
+    pub(crate) options: Options,
 }
 
 impl Run {
@@ -134,6 +135,7 @@ impl Run {
             next_revision: None,
             drops_cache: false,
             story: String::new(),
+            options: options(),
         }
     }
 
@@ -171,7 +173,7 @@ impl Run {
         if self.store.is_some() {
             return Went::Well;
         }
-        let opened = options().open_on(&self.disk);
+        let opened = self.options.open_on(&self.disk);
         if self.is_dead() {
             return Went::Dead;
         }
