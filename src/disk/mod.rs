@@ -2,8 +2,8 @@
 //!
 //! The engine sees a [`Disk`]: one flat directory. [`native`] is the real one, [`memory`] keeps
 //! everything in the process, and `sim` (feature `sim`) is the memory disk with a medium that
-//! loses, tears and refuses. What each method promises, and what a crash may do to it, is said here once,
-//! and all three keep it.
+//! loses, tears and refuses. What each method promises, and what a crash may do to it, is said here
+//! once, and all three keep it.
 //!
 //! Names are built by `format::names` from integers, never from input.
 
@@ -106,8 +106,8 @@ pub trait File: Debug + Send + Sync {
 
     /// Allocates room for `len` bytes at `offset`, which then read as zeros, and extends the file
     /// over it, so that writes there neither run out of space nor grow the file. Bytes that the
-    /// file already has in the range stay. A full disk is an error of kind `StorageFull`, and nothing is
-    /// changed. Where the file system can't, a no-op: the length is then what it was.
+    /// file already has in the range stay. A full disk is an error of kind `StorageFull`, and
+    /// nothing is changed. Where the file system can't, a no-op: the length is then what it was.
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
 
     /// Cuts or extends the file, with zeros, to `len` bytes.

@@ -246,6 +246,9 @@ fn commits_around_the_tail_file() {
         run.options = options().segment_size(8 << 20);
         let died = run.play(&steps);
         for cut in [0, 30_000, usize::MAX] {
+            if !full() && n.wrapping_add(cut as u64) % 2 > 0 {
+                continue;
+            }
             let story = format!("dead in operation {n}, killed with {cut} bytes");
             let (oracle, crash) = (&run.oracle, Crash::Kill);
             let expected = Expected { oracle, crash, exactly: None, story };
