@@ -355,8 +355,8 @@ fn finish_weak(
 /// Gives the kernel all that was committed: through the tail file where that is possible.
 fn hand_to_kernel(state: &State, order: &mut Order, piece: &bytes::Bytes) -> Result<()> {
     if matches!(order.tail, TailState::NotYet) {
-        // Where it can't be made, on a full disk say, commits are written one by one until the store
-        // is opened again.
+        // Where it can't be made, on a full disk say, commits are written one by one until the
+        // store is opened again.
         order.tail = create_tail(state).unwrap_or(TailState::Unavailable);
     }
     let Order { active, tail, .. } = order;

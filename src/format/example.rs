@@ -69,9 +69,9 @@ fn documented(name: &str) -> Vec<u8> {
         .filter_map(|block| block.split("```").next()?.split_once('\n'))
         .find(|(first, _)| *first == name);
     let mut bytes: Vec<u8> = Vec::new();
-    for line in block.unwrap_or_else(|| panic!("docs/format.md has no {name}")).1.lines() {
+    for line in block.expect("docs/format.md has a block of this name").1.lines() {
         let mut words = line.split(';').next().unwrap_or("").split_whitespace();
-        let number = |word| u64::from_str_radix(word, 16).unwrap_or_else(|_| panic!("{line}"));
+        let number = |word| u64::from_str_radix(word, 16).expect("the block holds hex numbers");
         if let Some(offset) = words.next() {
             assert_eq!(number(offset), bytes.len() as u64, "the offset of {line}");
         }

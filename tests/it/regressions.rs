@@ -116,8 +116,8 @@ mod healing {
         assert!(store.verify().unwrap().is_clean());
     }
 
-    /// The tail file could not be made on a full disk, and that failed the commit, which had room in
-    /// its segment. Now such commits go to the segment one by one.
+    /// The tail file could not be made on a full disk, and that failed the commit, which had room
+    /// in its segment. Now such commits go to the segment one by one.
     #[test]
     fn a_commit_does_without_the_tail_file_where_it_cannot_be_made() {
         let disk = SimDisk::new();

@@ -61,8 +61,8 @@ pub(crate) enum Command {
     },
     /// Check every record against its checksums, and the index against the log
     ///
-    /// Exits with 4, and a line for each problem, if anything is wrong: also if the end of the log is
-    /// torn, as after a crash, which opening the store would mend.
+    /// Exits with 4, and a line for each problem, if anything is wrong: also if the end of the log
+    /// is torn, as after a crash, which opening the store would mend.
     Verify,
     /// Say what is wrong with a store that is damaged, what is lost, and what to do
     ///
