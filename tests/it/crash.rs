@@ -113,7 +113,8 @@ impl Sweep {
             let losses = losses.map(|loss| (disk.power_loss(loss), &power));
             for (i, (image, expected)) in kills.chain(losses).enumerate() {
                 // One in a few goes deeper: there are too many of them.
-                if depth > 0 && (n as usize + i) % (if full() { 4 } else { 8 }) > 0 {
+                let stride = if full() { 4 } else { 8 };
+                if depth > 0 && !(n as usize + i).is_multiple_of(stride) {
                     continue;
                 }
                 let found = match depth {
