@@ -105,6 +105,8 @@ pub(crate) struct Order {
     pub(crate) overlay: HashMap<Vec<u8>, Overlaid>,
     /// Kinds and prefixes that a pending commit deletes; the overlay's keys are newer.
     pub(crate) overlay_prefixes: Vec<(String, Box<[u8]>)>,
+    /// How often commits that were in flight have failed.
+    pub(crate) failures: u64,
     /// Somebody is syncing.
     pub(crate) leading: bool,
     /// The background was asked to prepare the next segment.

@@ -13,7 +13,7 @@ use super::apply::apply;
 use super::read::{self, now_micros};
 use super::{group, heal, roll};
 use crate::error::{Error, Result};
-use crate::format::location::Location;
+use crate::format::location::{Location, SegmentId};
 use crate::format::record::{
     FramePlace, FrameType, MAX_BATCH_LEN, MAX_BATCH_OPS, MAX_VALUE_LEN, Record, encoded_len,
 };
@@ -69,7 +69,19 @@ pub(crate) struct Done {
 struct Decided<'a> {
     change: Change<'a>,
     kind: Arc<Kind>,
+    /// Where the key's resource is so far.
     old: Option<Location>,
+    /// Where the record lies once it is written.
+    new: Location,
+    /// How many bytes of the commit come after it.
+    left: u64,
+}
+
+impl<'a> Decided<'a> {
+    fn new(change: Change<'a>, kind: Arc<Kind>, old: Option<Location>) -> Decided<'a> {
+        let nowhere = Location::new(SegmentId(0), 0, 0);
+        Decided { change, kind, old, new: nowhere, left: 0 }
+    }
 }
 
 /// Applies `changes`, all or none of them. `expect` is about the first one's key.
@@ -86,22 +98,27 @@ pub(crate) fn commit(
     if changes.iter().any(|change| matches!(change.what, What::DeletePrefix)) {
         group::drain(state, &mut order)?;
     }
-    let mut awaited = false;
-    let decided = decide(state, &order, changes, expect, &mut awaited);
-    let (decided, removed) = match decided {
-        Ok(decided) if !decided.0.is_empty() => decided,
-        // The answer rests on what is in flight: it counts once that is durable.
-        nothing if awaited => {
+    let (mut decided, removed) = loop {
+        let mut awaited = false;
+        let nothing = match decide(state, &order, changes, expect, &mut awaited) {
+            Ok(decided) if !decided.0.is_empty() => break decided,
+            nothing => nothing,
+        };
+        // An answer that rests on what is in flight counts once that is durable. If it never will
+        // be, the answer is another.
+        let failures = order.failures;
+        if awaited {
             group::drain(state, &mut order)?;
+        }
+        if order.failures == failures {
             return nothing.map(|_| unchanged(&order));
         }
-        nothing => return nothing.map(|_| unchanged(&order)),
     };
     let max_len = decided.iter().map(|d| record(d, 0, 0).max_frame_len()).sum();
     roll::make_room(state, &mut order, max_len)?;
     let time = now_micros();
     let revision = order.revision + 1;
-    let written = write(&mut order, &decided, revision, time, durability, max_len);
+    let written = write(&mut order, &mut decided, revision, time, durability, max_len);
     let deletes_prefix = matches!(decided[0].change.what, What::DeletePrefix);
     if durability != Durability::Sync && order.pending.is_empty() {
         finish_weak(state, &mut order, &decided, &written, time, durability)?;
@@ -125,7 +142,6 @@ struct Written {
     revision: u64,
     start: u64,
     piece: bytes::Bytes,
-    locations: Vec<Location>,
 }
 
 fn unchanged(order: &Order) -> Done {
@@ -186,7 +202,7 @@ fn decide<'a>(
             let count = kind.count_prefix(change.id.as_bytes());
             removed += count;
             if count > 0 {
-                decided.push(Decided { change: *change, kind, old: None });
+                decided.push(Decided::new(*change, kind, None));
                 prefixes = decided.len();
             }
             continue;
@@ -203,7 +219,7 @@ fn decide<'a>(
             (What::Delete, Some(_)) => removed += 1,
             _ => {}
         }
-        decided.push(Decided { change: *change, kind, old });
+        decided.push(Decided::new(*change, kind, old));
     }
     Ok((decided, removed))
 }
@@ -287,42 +303,40 @@ fn record<'a>(decided: &Decided<'a>, revision: u64, time: i64) -> Record<'a> {
 /// Encodes the commit at the log's end. Nothing here can fail.
 fn write(
     order: &mut Order,
-    decided: &[Decided<'_>],
+    decided: &mut [Decided<'_>],
     revision: u64,
     time: i64,
     durability: Durability,
     max_len: u64,
 ) -> Written {
-    let watermark = Some(order.durable);
+    let watermark = order.durable;
     let sync = durability == Durability::Sync;
     let active = order.active();
     let (start, position) = (active.end(), active.position());
-    let place = |i: usize, left| FramePlace {
-        watermark: watermark.filter(|_| i == 0),
+    let place = |first: bool, left| FramePlace {
+        watermark: first.then_some(watermark),
         left,
-        start: i == 0,
+        start: first,
         sync,
     };
     // What follows each frame, from the last one to the first.
-    let mut lefts = vec![0; decided.len()];
-    for i in (1..decided.len()).rev() {
-        let record = record(&decided[i], revision, time);
-        lefts[i - 1] = lefts[i] + encoded_len(position, &place(i, lefts[i]), &record);
+    let mut left = 0;
+    for (i, one) in decided.iter_mut().enumerate().rev() {
+        one.left = left;
+        left += encoded_len(position, &place(i == 0, left), &record(one, revision, time));
     }
     active.begin(max_len);
-    let mut offsets = Vec::with_capacity(decided.len());
-    for (i, one) in decided.iter().enumerate() {
-        offsets.push(active.encode(&place(i, lefts[i]), &record(one, revision, time)));
+    let segment = active.segment.id;
+    for (i, one) in decided.iter_mut().enumerate() {
+        let place = place(i == 0, one.left);
+        let (offset, len) = active.encode(&place, &record(one, revision, time));
+        one.new = Location::new(segment, offset, len);
     }
     let piece = active.seal();
-    let (segment, end) = (active.segment.id, active.end());
-    let ends = offsets.iter().skip(1).copied().chain([end]);
-    let locations =
-        offsets.iter().zip(ends).map(|(at, end)| Location::new(segment, *at, end - at)).collect();
     order.revision = revision;
     order.commit_end = order.active().position();
     order.unsynced += piece.len() as u64;
-    Written { revision, start, piece, locations }
+    Written { revision, start, piece }
 }
 
 /// A commit that nothing in flight precedes, and that need not wait for a sync.
@@ -340,10 +354,7 @@ fn finish_weak(
         order.unsynced -= written.piece.len() as u64;
         return Err(heal::append_failed(state, order, written.start, error));
     }
-    let effects = decided
-        .iter()
-        .zip(&written.locations)
-        .map(|(one, new)| (&*one.kind, one.change.id.as_bytes(), effect(one, *new)));
+    let effects = decided.iter().map(|one| (&*one.kind, one.change.id.as_bytes(), effect(one)));
     apply(state, written.revision, time, effects);
     if order.active().unwritten() >= FLUSH_LEN && order.active().flush().is_err() {
         // The commit itself is where it was promised to be. The next one finds out.
@@ -381,7 +392,8 @@ fn create_tail(state: &State) -> Result<TailState> {
     Ok(TailState::Mapped(tail))
 }
 
-fn effect(decided: &Decided<'_>, new: Location) -> Effect {
+fn effect(decided: &Decided<'_>) -> Effect {
+    let new = decided.new;
     match (decided.change.what, decided.old) {
         (What::Put(_), old) => Effect::Put { new, old },
         (What::Delete, Some(old)) => Effect::Delete { tombstone: new, old },
@@ -397,15 +409,12 @@ fn enqueue(
     time: i64,
 ) -> Arc<Ticket> {
     let ticket = Arc::new(Ticket::new());
-    let mut changes = Vec::with_capacity(decided.len());
-    for (one, new) in decided.iter().zip(&written.locations) {
-        let effect = effect(one, *new);
-        changes.push(Applied {
-            kind: one.kind.clone(),
-            id: one.change.id.as_bytes().into(),
-            effect,
-        });
-    }
+    let changes = decided.iter().map(|one| Applied {
+        kind: one.kind.clone(),
+        id: one.change.id.as_bytes().into(),
+        effect: effect(one),
+    });
+    let changes = changes.collect();
     let end = order.active().position();
     let pending = Pending {
         revision: written.revision,

@@ -167,6 +167,7 @@ fn mark_durable(state: &State, order: &mut Order, target: u64) {
 /// clean: no retry can be trusted, so there is none.
 pub(crate) fn poison(order: &mut Order, error: &Error) {
     order.health = Health::Poisoned;
+    order.failures += 1;
     order.overlay.clear();
     order.overlay_prefixes.clear();
     for pending in order.pending.drain(..) {

@@ -16,6 +16,7 @@ use crate::state::{Health, Order, State};
 /// apart. Returns the error for whoever's commit failed.
 pub(crate) fn append_failed(state: &State, order: &mut Order, cut: u64, error: Error) -> Error {
     order.health = Health::Broken;
+    order.failures += 1;
     let written = order.active().written_position();
     let kept = order.pending.partition_point(|pending| pending.end <= written);
     let failed: Vec<_> = order.pending.drain(kept..).collect();

@@ -342,6 +342,7 @@ fn new_state(
         pending: Default::default(),
         overlay: Default::default(),
         overlay_prefixes: Vec::new(),
+        failures: 0,
         leading: false,
         asked: false,
         health: Health::Good,

@@ -98,12 +98,13 @@ impl Active {
     }
 
     /// Encodes one frame at the end of what [`seal`](Active::seal) will make one piece of.
-    /// Returns its offset. [`begin`](Active::begin) has made room.
-    pub(crate) fn encode(&mut self, place: &FramePlace, record: &Record<'_>) -> u64 {
-        let offset = self.end + self.block.len() as u64;
+    /// Returns its offset and length. [`begin`](Active::begin) has made room.
+    pub(crate) fn encode(&mut self, place: &FramePlace, record: &Record<'_>) -> (u64, u64) {
+        let from = self.block.len() as u64;
+        let offset = self.end + from;
         let position = self.segment.position(offset);
         record::encode(&mut self.block, self.segment.salt, position, place, record);
-        offset
+        (offset, self.block.len() as u64 - from)
     }
 
     /// Makes room for a commit of at most `len` bytes in one buffer.
