@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::time::SystemTime;
 
@@ -76,7 +77,7 @@ impl fmt::Debug for Resource {
 }
 
 /// UTF-8 text that shares the buffer it was read from. It is a `str` wherever one is wanted.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text(Bytes);
 
 impl Text {
@@ -101,6 +102,13 @@ impl Deref for Text {
 impl AsRef<str> for Text {
     fn as_ref(&self) -> &str {
         self
+    }
+}
+
+// As `str` hashes: a map of texts is asked with a `str`.
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 

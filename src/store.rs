@@ -384,7 +384,9 @@ impl Store {
 
     /// What the store holds and costs. Reads no record.
     pub fn stats(&self) -> Stats {
-        stats::stats(&self.current())
+        let state = self.current();
+        let stats = read::consistent(&state, || Ok(stats::stats(&state)));
+        stats.unwrap_or_default()
     }
 
     /// Makes everything durable and closes all handles of this store. Snapshots, iterators and
@@ -439,8 +441,10 @@ pub(crate) fn decode<M: Message + Default>(resource: &Resource) -> Result<M> {
 
 impl Shared {
     fn close(&self) -> Result<()> {
+        // Held to the end: when a second call returns, the store is closed, too.
+        let mut thread = self.thread.lock();
         // After a fork the thread is the parent's: the child has nothing to wait for.
-        if let Some(thread) = self.thread.lock().take()
+        if let Some(thread) = thread.take()
             && self.state.disk.same_process()
         {
             background::stop(&self.state, thread);

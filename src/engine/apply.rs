@@ -5,6 +5,10 @@ use std::sync::atomic::Ordering;
 use crate::index::Kind;
 use crate::state::{Effect, State};
 
+/// Above this many prefix deletes of one kind whose slots are not cleared yet, the commit clears
+/// them itself: every lookup looks at each of them.
+const MAX_STALE: usize = 64;
+
 /// Makes a commit visible. Called in the order of revisions, one at a time.
 pub(crate) fn apply<'a>(
     state: &State,
@@ -29,6 +33,9 @@ pub(crate) fn apply<'a>(
             }
             Effect::DeletePrefix { tombstone } => {
                 garbage.push(kind.delete_prefix(id, revision, snapshots).1);
+                if kind.stale_deletes() > MAX_STALE {
+                    kind.clean(usize::MAX);
+                }
                 kind.note_dead(tombstone.place.segment, tombstone.len_bytes());
             }
         }

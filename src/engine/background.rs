@@ -10,7 +10,7 @@ use crate::log::seal;
 use crate::state::{Health, State};
 
 /// How many slots of deleted keys are cleared in one go.
-const CLEAN_LEN: usize = 1024;
+const CLEAN_LEN: usize = 16 << 10;
 
 /// Starts the thread. It ends when it is told to.
 pub(crate) fn start(state: &Arc<State>) -> Result<JoinHandle<()>> {
@@ -43,8 +43,8 @@ fn run(state: &State) {
         background.now.store(false, Ordering::Release);
         background.dirty.store(false, Ordering::Release);
         // Errors reach whoever commits next. A full disk is tried again at the next interval.
-        let done = sync_due(state).and_then(|()| seal_rolled(state)).and_then(|()| prepare(state));
-        if done.is_err() {
+        let done = [sync_due(state), seal_rolled(state), prepare(state)];
+        if done.iter().any(Result::is_err) {
             let order = state.order.lock();
             if order.health == Health::Broken || !order.rolled.is_empty() {
                 state.tell_dirty();
@@ -90,7 +90,9 @@ fn prepare(state: &State) -> Result<()> {
     }
     if low {
         let ceiling = state.order.lock().revision + roll::CEILING_STEP;
-        state.manifest.update(|manifest| manifest.revision_ceiling = ceiling)?;
+        state.manifest.update(|manifest| {
+            manifest.revision_ceiling = manifest.revision_ceiling.max(ceiling);
+        })?;
         let mut order = state.order.lock();
         order.ceiling = order.ceiling.max(ceiling);
     }
@@ -100,8 +102,10 @@ fn prepare(state: &State) -> Result<()> {
 fn clean(state: &State) {
     for kind in state.index.kinds() {
         while !kind.clean(CLEAN_LEN) {
-            if state.background.stop.load(Ordering::Acquire) {
-                return;
+            let background = &state.background;
+            if background.stop.load(Ordering::Acquire) || background.dirty.load(Ordering::Acquire) {
+                // What is left waits: commits want to be synced.
+                return state.tell_dirty();
             }
         }
     }

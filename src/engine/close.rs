@@ -16,14 +16,15 @@ pub(crate) fn close(state: &State) -> Result<()> {
     if state.closed.swap(true, Ordering::AcqRel) || state.options.read_only {
         return Ok(());
     }
-    let same_process = state.disk.same_process();
+    if !state.disk.same_process() {
+        // A child after a fork: the files are its parent's, and so is whoever holds the locks.
+        return Ok(());
+    }
     let mut order = state.order.lock();
     while order.leading {
         state.synced.wait(&mut order);
     }
     let closed = match order.health {
-        // A child after fork must not touch the files: they are its parent's.
-        _ if !same_process => Ok(()),
         Health::Good | Health::Broken => finish(state, &mut order),
         Health::Poisoned => Err(Error::Poisoned),
         Health::Closed => Ok(()),

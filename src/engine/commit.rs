@@ -93,11 +93,8 @@ pub(crate) fn commit(
 ) -> Result<Done> {
     check_limits(changes)?;
     let mut order = state.lock_order()?;
-    heal::heal(state, &mut order)?;
-    group::throttle(state, &mut order)?;
-    if changes.iter().any(|change| matches!(change.what, What::DeletePrefix)) {
-        group::drain(state, &mut order)?;
-    }
+    let alone = changes.iter().any(|change| matches!(change.what, What::DeletePrefix));
+    group::make_ready(state, &mut order, alone)?;
     let (mut decided, removed) = loop {
         let mut awaited = false;
         let nothing = match decide(state, &order, changes, expect, &mut awaited) {
@@ -108,14 +105,14 @@ pub(crate) fn commit(
         // be, the answer is another.
         let failures = order.failures;
         if awaited {
-            group::drain(state, &mut order)?;
+            group::make_ready(state, &mut order, true)?;
         }
         if order.failures == failures {
-            return nothing.map(|_| unchanged(&order));
+            return nothing.map(|_| unchanged(state));
         }
     };
     let max_len = decided.iter().map(|d| record(d, 0, 0).max_frame_len()).sum();
-    roll::make_room(state, &mut order, max_len)?;
+    roll::make_room(state, &mut order, max_len).map_err(group::certain)?;
     let time = now_micros();
     let revision = order.revision + 1;
     let written = write(&mut order, &mut decided, revision, time, durability, max_len);
@@ -144,8 +141,10 @@ struct Written {
     piece: bytes::Bytes,
 }
 
-fn unchanged(order: &Order) -> Done {
-    Done { revision: Revision::from(order.revision), removed: 0 }
+/// What a commit without an effect answers: the last revision that anyone sees. One in flight may
+/// yet fail, and be given to another commit.
+fn unchanged(state: &State) -> Done {
+    Done { revision: Revision::from(state.visible.load(Ordering::Acquire)), removed: 0 }
 }
 
 fn check_limits(changes: &[Change<'_>]) -> Result<()> {
@@ -211,7 +210,7 @@ fn decide<'a>(
         if i == 0 {
             check_expectation(expect, || revision_of(state, order, &kind, change.id, old))?;
         }
-        if decided[..prefixes].iter().any(|before| covers(&before.change, change)) {
+        if is_covered(&decided[..prefixes], change) {
             old = None;
         }
         match (change.what, old) {
@@ -224,11 +223,15 @@ fn decide<'a>(
     Ok((decided, removed))
 }
 
-/// Whether `before` is a prefix delete that covers the key of `change`.
-pub(crate) fn covers(before: &Change<'_>, change: &Change<'_>) -> bool {
-    matches!(before.what, What::DeletePrefix)
-        && before.kind == change.kind
-        && change.id.starts_with(before.id)
+/// Whether one of the commit's prefix deletes covers the key of `change`. They are in order, and
+/// none covers another, so only the last one before the key can.
+fn is_covered(deletes: &[Decided<'_>], change: &Change<'_>) -> bool {
+    let key = (change.kind, change.id);
+    let behind = deletes.partition_point(|delete| (delete.change.kind, delete.change.id) <= key);
+    behind.checked_sub(1).is_some_and(|at| {
+        let delete = &deletes[at].change;
+        delete.kind == change.kind && change.id.starts_with(delete.id)
+    })
 }
 
 /// Where a key's resource is, after all commits that were ordered.

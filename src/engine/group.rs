@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
@@ -31,7 +32,12 @@ pub(crate) fn wait(
             Some(Ok(())) => return Ok(()),
             Some(Err(error)) => return Err(error.share()),
             // Its own failure reaches the commit through its ticket, if it was among the failed.
-            None => drop(join(state, order)),
+            None => {
+                if join(state, order).is_err() && ticket.get().is_none() {
+                    // Nothing can be written just now: whoever mends that needs the lock.
+                    MutexGuard::unlocked(order, || std::thread::sleep(Duration::from_millis(1)));
+                }
+            }
         }
     }
 }
@@ -55,17 +61,44 @@ pub(crate) fn sync(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<(
     Ok(())
 }
 
-/// Has the background sync when much is unsynced, and waits when it is too much: what is unsynced
-/// is what an unclean open rewrites.
-pub(crate) fn throttle(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
+/// Sees to it that a commit can be ordered: the log is in good health, not too much of it is
+/// unsynced (it is what an unclean open rewrites), and, if it has to be `alone`, nothing is
+/// pending. All of it holds when this returns: the lock is not let go behind the last look.
+///
+/// # Errors
+/// Nothing was ordered, so what failed is certain not to have happened.
+pub(crate) fn make_ready(
+    state: &State,
+    order: &mut MutexGuard<'_, Order>,
+    alone: bool,
+) -> Result<()> {
     if order.unsynced >= SYNC_LEN && !order.leading {
         state.tell_now();
     }
-    while order.unsynced > MAX_UNSYNCED_LEN {
+    loop {
         check(order)?;
-        join(state, order)?;
+        if order.health == Health::Broken {
+            if order.leading {
+                state.synced.wait(order);
+            } else if let Err(error) = heal::heal(state, order) {
+                check(order)?;
+                return Err(certain(error));
+            }
+        } else if order.unsynced > MAX_UNSYNCED_LEN || (alone && !order.pending.is_empty()) {
+            // If it fails, the log's health says so.
+            let _ = join(state, order);
+        } else {
+            return Ok(());
+        }
     }
-    Ok(())
+}
+
+/// The error for a commit that was never ordered.
+pub(crate) fn certain(error: Error) -> Error {
+    match error {
+        Error::Io { op, path, source } => Error::io(op.name(), path, source),
+        other => other,
+    }
 }
 
 fn check(order: &Order) -> Result<()> {

@@ -55,6 +55,12 @@ pub(crate) fn heal(state: &State, order: &mut Order) -> Result<()> {
         Health::Poisoned => return Err(Error::Poisoned),
         Health::Closed => return Err(Error::Closed),
     }
+    if order.leading {
+        // The kernel reports a failed write to one of two syncs: to the leader's, which is under
+        // way, or to this one, which then would vouch for what is lost.
+        let source = std::io::Error::new(std::io::ErrorKind::ResourceBusy, "a sync is under way");
+        return Err(Error::io("write", &order.active().segment.path, source));
+    }
     order.active().flush()?;
     let (segment, end) = (order.active().segment.clone(), order.active().end());
     // Together with the full segments before it: sealed alone, it would count as durable up to its

@@ -14,6 +14,9 @@ use crate::log::segment::Segment;
 use crate::resource::{Resource, Revision, Text};
 use crate::state::State;
 
+/// How often a read is tried beside commits of several changes before it holds them up.
+const TRIES: usize = 3;
+
 /// A record that was found under a key. The body's checksum is not checked yet.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -32,21 +35,16 @@ impl Found {
 /// The newest visible resource of a key.
 pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource>> {
     let id = id.as_bytes();
-    consistent(state, || {
-        let read = state.index.with_kind(kind, |kind| {
-            let found = find(state, kind, id)?;
-            found.map(|found| resource(state, kind, id, found)).transpose()
-        });
-        read.unwrap_or(Ok(None))
-    })
+    let Some(kind) = state.index.kind(kind) else { return Ok(None) };
+    // The record itself never changes: its checksum is not part of what may have to be done again.
+    let found = consistent(state, || find(state, &kind, id))?;
+    found.map(|found| resource(state, &kind, id, found)).transpose()
 }
 
 /// Whether a key is there. Reads its record's header, not its value.
 pub(crate) fn contains(state: &State, kind: &str, id: &str) -> Result<bool> {
-    consistent(state, || {
-        let found = state.index.with_kind(kind, |kind| find(state, kind, id.as_bytes()));
-        Ok(found.transpose()?.flatten().is_some())
-    })
+    let Some(kind) = state.index.kind(kind) else { return Ok(false) };
+    Ok(consistent(state, || find_sound(state, &kind, id.as_bytes()))?.is_some())
 }
 
 /// The resource of a key as it was at a revision that a view holds.
@@ -67,9 +65,10 @@ pub(crate) fn get_at(
     found.map(|found| resource(state, &kind_index, id.as_bytes(), found)).transpose()
 }
 
-/// Runs a read so that it sees all of a commit of several changes, or nothing of it.
+/// Runs a read so that it sees all of a commit of several changes, or nothing of it: again if one
+/// came in between, and if that happens too often, with such commits held up.
 pub(crate) fn consistent<T>(state: &State, mut read: impl FnMut() -> Result<T>) -> Result<T> {
-    loop {
+    for _ in 0..TRIES {
         let before = state.applying.load(Ordering::Acquire);
         if before.is_multiple_of(2) {
             let result = read();
@@ -80,6 +79,8 @@ pub(crate) fn consistent<T>(state: &State, mut read: impl FnMut() -> Result<T>) 
         }
         drop(state.apply.lock());
     }
+    let _held_up = state.apply.lock();
+    read()
 }
 
 /// The newest record of a key in the index.

@@ -80,12 +80,14 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<State>,
     let lock = if read_only { None } else { Some(take_lock(&*disk)?) };
     let mut owned = read_only && is_locked(&*disk)?;
     let recovery = loop {
+        let before = read_manifest(&*disk)?;
         let read = read_log(disk.clone(), options.clone(), owned);
-        // An owner that came meanwhile may have been half seen: again, as beside an owner.
-        if !read_only || owned || !is_locked(&*disk)? {
+        // An owner that came meanwhile, or came and went, may have been half seen: again.
+        let moved = || Ok::<_, Error>(is_locked(&*disk)? || read_manifest(&*disk)? != before);
+        if !read_only || owned || !moved()? {
             break read?;
         }
-        owned = true;
+        owned = is_locked(&*disk)?;
     };
     let (state, mut report) =
         if read_only { recovery.finish_reader()? } else { recovery.finish_owner()? };
@@ -167,6 +169,13 @@ fn read_manifest(disk: &dyn Disk) -> Result<Option<Manifest>> {
     }
 }
 
+/// Where a frame was read.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Source {
+    File,
+    Tail,
+}
+
 /// A store that has been read, but not yet been made writable.
 pub(super) struct Recovery {
     pub(super) state: State,
@@ -231,7 +240,7 @@ impl Recovery {
     pub(super) fn replay_open(
         &mut self,
         limit: u64,
-        mut place: impl FnMut(&Segment, u64, &Header, &[u8]) -> Result<Location>,
+        mut place: impl FnMut(Source, &Segment, u64, &Header, &[u8]) -> Result<Location>,
     ) -> Result<u64> {
         let state = &self.state;
         let replay = &mut self.replay;
@@ -245,7 +254,8 @@ impl Recovery {
                 let frame = frame.map_err(|bad| {
                     Error::corrupt(&segment.path, survey.end, format!("changed while read: {bad}"))
                 })?;
-                let location = place(segment, frame.offset, &frame.header, frame.bytes)?;
+                let location =
+                    place(Source::File, segment, frame.offset, &frame.header, frame.bytes)?;
                 replay
                     .record(state, &frame.header, frame.bytes, location)
                     .map_err(|e| at_offset(e, segment, frame.offset))?;
@@ -259,7 +269,7 @@ impl Recovery {
                 let (bytes, offset) = (&self.chain.tail[at..], from + at as u64);
                 let header = Header::decode(bytes, segment.position(offset))
                     .map_err(|bad| Error::corrupt(&segment.path, offset, bad.to_string()))?;
-                let location = place(segment, offset, &header, bytes)?;
+                let location = place(Source::Tail, segment, offset, &header, bytes)?;
                 replay
                     .record(state, &header, bytes, location)
                     .map_err(|e| at_offset(e, segment, offset))?;
@@ -300,7 +310,7 @@ impl Recovery {
             }
             self.state.segments.insert(segment.clone());
         }
-        let revision = self.replay_open(limit, |segment, offset, header, _| {
+        let revision = self.replay_open(limit, |_, segment, offset, header, _| {
             Ok(Location::new(segment.id, offset, header.frame_len()))
         })?;
         self.state.order.get_mut().revision = revision;
@@ -376,7 +386,7 @@ fn survey(
     let mut tries = if owned { 8 } else { 1 };
     loop {
         tries -= 1;
-        match Chain::survey(open, tail, watermark) {
+        match Chain::survey(open, tail, watermark, owned) {
             Err(error) if tries > 0 && may_pass(&error) => pause(),
             chain => return chain,
         }

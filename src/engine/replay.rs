@@ -111,6 +111,8 @@ impl Replay {
         kind.note_dead(location.place.segment, location.len_bytes());
         if in_order {
             drop(kind.delete_prefix(record.id, record.revision, state.index.snapshots()));
+            // At once: every lookup to come would hold its key against what is left of it.
+            kind.clean(usize::MAX);
         } else {
             delete_older(state, kind, record)?;
         }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use super::recover::{Recovery, RecoveryReport};
+use super::recover::{Recovery, RecoveryReport, Source};
 use super::roll::{CEILING_STEP, entry};
 use crate::error::{Error, Result};
 use crate::format::location::{Location, SegmentId, UNIT};
@@ -56,7 +56,7 @@ fn go_on(recovery: &mut Recovery) -> Result<(Active, u64)> {
     let segment = recovery.open[0].clone();
     let active = Active::new(segment.clone(), recovery.chain.surveys[0].end);
     recovery.state.segments.insert(segment);
-    let seen = recovery.replay_open(u64::MAX, |segment, offset, header, _| {
+    let seen = recovery.replay_open(u64::MAX, |_, segment, offset, header, _| {
         Ok(Location::new(segment.id, offset, header.frame_len()))
     })?;
     let revision = seen.max(recovery.manifest.revision_ceiling);
@@ -94,8 +94,8 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
         copying: false,
         kept: BTreeMap::new(),
     };
-    let seen = recovery.replay_open(u64::MAX, |segment, offset, header, bytes| {
-        rewrite.place(segment, offset, header, bytes)
+    let seen = recovery.replay_open(u64::MAX, |source, segment, offset, header, bytes| {
+        rewrite.place(source, segment, offset, header, bytes)
     })?;
     let Rewrite { mut active, kept, .. } = rewrite;
     active.flush()?;
@@ -159,6 +159,7 @@ impl Rewrite {
     /// Keeps a frame where it is, if its whole commit is known durable there, or copies it.
     fn place(
         &mut self,
+        source: Source,
         segment: &Segment,
         offset: u64,
         header: &Header,
@@ -166,8 +167,15 @@ impl Rewrite {
     ) -> Result<Location> {
         let len = header.frame_len();
         if header.place.start {
-            let end = segment.position(offset) + len + header.place.left;
-            self.copying |= end > self.watermark;
+            let position = segment.position(offset);
+            let end = position + len + header.place.left;
+            if position < self.watermark && self.watermark < end {
+                let reason = "the durable watermark lies inside a commit";
+                return Err(Error::corrupt(&segment.path, offset, reason));
+            }
+            // What the tail file gave is not in the segment, or not sound there, also where it was
+            // durable once.
+            self.copying |= source == Source::Tail || end > self.watermark;
         }
         if !self.copying {
             let (end, summary) = self.kept.entry(segment.id).or_default();

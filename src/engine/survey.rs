@@ -50,7 +50,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Finds the end of the log.
+    /// Finds the end of the log. Beside a living owner (`owned`) it moves while it is looked for.
     ///
     /// # Errors
     /// `Corrupt` if it lies below the watermark.
@@ -58,6 +58,7 @@ impl Chain {
         segments: &[Arc<Segment>],
         tail: Option<&TailCopy>,
         manifest_watermark: u64,
+        owned: bool,
     ) -> Result<Chain> {
         let mut chain = Chain {
             surveys: Vec::new(),
@@ -68,7 +69,7 @@ impl Chain {
         };
         let mut open = true;
         for segment in segments {
-            let mut survey = survey(segment)?;
+            let mut survey = survey(segment, owned)?;
             chain.watermark = chain.watermark.max(survey.watermark);
             if open {
                 chain.reached += 1;
@@ -142,7 +143,7 @@ impl Survey {
 }
 
 /// Reads one segment to its end, and looks for sound frames behind it.
-fn survey(segment: &Segment) -> Result<Survey> {
+fn survey(segment: &Segment, owned: bool) -> Result<Survey> {
     let failed = |e| Error::io("read", &segment.path, e);
     let len = segment.file.len().map_err(failed)?.min(segment.capacity);
     let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, segment.first, len);
@@ -182,7 +183,14 @@ fn survey(segment: &Segment) -> Result<Survey> {
     let mut rest = Scan::new(&*segment.file, segment.salt, segment.base, survey.end.min(len), len);
     survey.rest = rest.rest().map_err(failed)?;
     if survey.rest > 0 && !survey.ended {
+        let before = survey.watermark;
         look_behind(segment, &mut survey).map_err(failed)?;
+        // What stands there now, and did not when the end was found, the owner has written since:
+        // no damage, and none of this reader's business.
+        let mut again = Scan::new(&*segment.file, segment.salt, segment.base, survey.end, len);
+        if owned && matches!(again.next().map_err(failed)?, Some(Ok(_))) {
+            survey.watermark = before;
+        }
     }
     Ok(survey)
 }

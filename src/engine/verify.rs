@@ -12,7 +12,7 @@ use crate::format::record::{FrameType, Record};
 use crate::index::{Chunk, Kind};
 use crate::log::scan::Scan;
 use crate::log::segment::Segment;
-use crate::state::State;
+use crate::state::{Health, State};
 
 /// What [`Store::verify`](crate::Store::verify) found.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,12 @@ pub(crate) fn verify(state: &Arc<State>) -> Result<VerifyReport> {
     let view = View::new(state.clone());
     if !state.options.read_only {
         match state.lock_order() {
-            Ok(mut order) => order.active().flush()?,
+            // What can't be written now is passed over, too; the next commit finds out.
+            Ok(mut order) => {
+                if order.active().flush().is_err() {
+                    order.health = Health::Broken;
+                }
+            }
             // Nothing is written any more. What never was is passed over.
             Err(Error::Poisoned) => {}
             Err(error) => return Err(error),

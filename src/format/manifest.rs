@@ -12,6 +12,7 @@ pub(crate) use super::manifest_proto::{KindRange, Manifest, Sealed, Segment as S
 
 use super::file::{self, FileType, HeaderError, le_u32};
 use super::location::{SegmentId, UNIT};
+use super::record::MAX_REVISION;
 use super::segment::{HEADER_LEN, StoreId};
 
 const FIELDS_LEN: usize = 8;
@@ -82,6 +83,8 @@ impl Manifest {
             && numbers.len() == self.segments.len()
             && self.store_id.len() == 16
             && position <= self.next_position
+            && self.next_segment < u32::MAX
+            && self.revision_ceiling <= MAX_REVISION
             && self.next_position <= 1 << 62
             && self.next_position.is_multiple_of(UNIT)
             && self.watermark.is_multiple_of(UNIT)

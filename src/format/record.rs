@@ -24,6 +24,8 @@ pub(crate) const MAX_VALUE_LEN: u64 = 1 << 30;
 pub(crate) const MAX_BATCH_LEN: u64 = 2 << 30;
 /// The most operations a batch may have.
 pub(crate) const MAX_BATCH_OPS: usize = 1 << 24;
+/// Revisions stay below this, so that no sum of them overflows.
+pub(crate) const MAX_REVISION: u64 = 1 << 62;
 /// The most bytes a record's extension may have.
 const MAX_EXTENSION_LEN: u64 = 1024;
 /// Enough for every header without its extension.
@@ -198,6 +200,9 @@ impl Header {
         let id_len = bounded(bytes, &mut at, MAX_ID_LEN as u64, "id length")?;
         let value_len = bounded(bytes, &mut at, MAX_VALUE_LEN, "value length")?;
         let revision = number(bytes, &mut at)?;
+        if revision > MAX_REVISION {
+            return Err(Bad::Field("revision"));
+        }
         let time = bytes.get(at..at + 8).map(|b| le_u64(b, 0) as i64).ok_or(Bad::Short)?;
         at += 8;
         if flags & record_flag::EXTENSION != 0 {

@@ -246,6 +246,11 @@ impl Kind {
         (count, garbage)
     }
 
+    /// How many prefix deletes have left slots in the point tables.
+    pub(crate) fn stale_deletes(&self) -> usize {
+        self.stale.len()
+    }
+
     /// Removes up to `budget` slots that prefix deletes have left. True when none is left.
     ///
     /// Before that a slot may point into a segment that has been retired.

@@ -80,13 +80,6 @@ impl Index {
         kinds.entry(name.into()).or_insert_with(new).clone()
     }
 
-    /// Runs `f` on a kind, without counting a reference to it. `f` must not call the index: it
-    /// would wait for itself if another thread is making a kind.
-    #[inline]
-    pub(crate) fn with_kind<R>(&self, name: &str, f: impl FnOnce(&Kind) -> R) -> Option<R> {
-        self.kinds.read().get(name).map(|kind| f(kind))
-    }
-
     /// All kinds in order, empty ones included.
     pub(crate) fn kinds(&self) -> Vec<Arc<Kind>> {
         self.kinds.read().values().cloned().collect()

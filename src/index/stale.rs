@@ -44,6 +44,10 @@ impl Stale {
         Some(self.deletes.read().clone())
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.count.load(Acquire)
+    }
+
     pub(super) fn size(&self) -> usize {
         self.deletes.read().iter().map(|delete| delete.size()).sum()
     }

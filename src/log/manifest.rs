@@ -11,6 +11,9 @@ use crate::format::file::HeaderError;
 use crate::format::manifest::Manifest;
 use crate::format::names;
 
+/// A longer file is none of ours: more than any number of segments and kinds comes to.
+const MAX_LEN: u64 = 1 << 30;
+
 /// The manifest on disk and its last state. The lock is held across a replacement.
 #[derive(Debug)]
 pub(crate) struct ManifestFile {
@@ -36,12 +39,20 @@ impl ManifestFile {
         let path = disk.path().join(names::MANIFEST);
         let read = || -> io::Result<Vec<u8>> {
             let file = disk.open_read_only(names::MANIFEST)?;
-            let mut bytes = vec![0; file.len()? as usize];
+            let len = file.len()?;
+            if len > MAX_LEN {
+                let reason = format!("a manifest of {len} bytes, at most {MAX_LEN}");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
+            let mut bytes = vec![0; len as usize];
             file.read_exact_at(&mut bytes, 0)?;
             Ok(bytes)
         };
         let bytes = match read() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                return Err(Error::corrupt(path, MAX_LEN, e.to_string()));
+            }
             read => read.map_err(|e| Error::io("read", &path, e))?,
         };
         match Manifest::decode_file(&bytes) {

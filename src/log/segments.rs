@@ -112,7 +112,7 @@ impl Segments {
             capacity: entry.capacity,
             id: entry.id(),
         };
-        if header != named {
+        if header != named || first > header.capacity {
             return Err(Error::corrupt(path, 0, "this is not the segment that the manifest names"));
         }
         Segment::new(header, first, path, file, self.mapped)
