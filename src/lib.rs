@@ -32,7 +32,10 @@
 //! | `log`, `index` | segments, tail file and manifest; all keys in memory |
 //! | `disk` | the only door to the operating system |
 //! | `format` | bytes to values and back |
-//! | `error`, `key`, `resource`, `options` | the words |
+//! | `error`, `key`, `resource`, `options`, `event` | the words |
+//!
+//! With the feature `tracing` the engine reports what it does on its own (opening, closing,
+//! healing, failures in the background) as events of the target `kindlog`.
 
 mod collection;
 #[cfg(not(feature = "sim"))]
@@ -42,6 +45,7 @@ mod disk;
 pub mod disk;
 mod engine;
 mod error;
+mod event;
 mod format;
 mod index;
 mod key;

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use super::{group, roll};
 use crate::error::{Error, Result};
+use crate::event::event;
 use crate::log::seal;
 use crate::state::{Health, State};
 
@@ -44,6 +45,9 @@ fn run(state: &State) {
         background.dirty.store(false, Ordering::Release);
         // Errors reach whoever commits next. A full disk is tried again at the next interval.
         let done = [sync_due(state), seal_rolled(state), prepare(state)];
+        for error in done.iter().filter_map(|done| done.as_ref().err()) {
+            event!(warn, "in the background: {error}");
+        }
         if done.iter().any(Result::is_err) {
             let order = state.order.lock();
             if order.health == Health::Broken || !order.rolled.is_empty() {

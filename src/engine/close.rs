@@ -6,6 +6,7 @@ use parking_lot::MutexGuard;
 
 use super::{background, group, roll};
 use crate::error::{Error, Result};
+use crate::event::event;
 use crate::format::names;
 use crate::format::record::FrameType;
 use crate::state::{Health, Order, State};
@@ -36,6 +37,7 @@ pub(crate) fn close(state: &State) -> Result<()> {
     state.synced.notify_all();
     drop(order);
     drop(state.lock.lock().take());
+    event!(info, "closed {}: {closed:?}", state.disk.path().display());
     closed
 }
 

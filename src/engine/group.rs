@@ -13,6 +13,7 @@ use super::apply::apply;
 use super::heal;
 use crate::disk::File;
 use crate::error::{Error, Result};
+use crate::event::event;
 use crate::format::record::FrameType;
 use crate::state::{Health, Order, State, Ticket};
 
@@ -200,6 +201,7 @@ fn mark_durable(state: &State, order: &mut Order, target: u64) {
 /// clean: no retry can be trusted, so there is none.
 pub(crate) fn poison(order: &mut Order, error: &Error) {
     order.health = Health::Poisoned;
+    event!(error, "no more writes until the store is opened again: {error}");
     order.failures += 1;
     order.overlay.clear();
     order.overlay_prefixes.clear();

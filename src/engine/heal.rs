@@ -8,6 +8,7 @@
 use super::group::{in_doubt, poison, publish};
 use super::roll;
 use crate::error::{Error, Result};
+use crate::event::event;
 use crate::log::active::Active;
 use crate::log::seal;
 use crate::state::{Health, Order, State};
@@ -16,6 +17,7 @@ use crate::state::{Health, Order, State};
 /// apart. Returns the error for whoever's commit failed.
 pub(crate) fn append_failed(state: &State, order: &mut Order, cut: u64, error: Error) -> Error {
     order.health = Health::Broken;
+    event!(warn, "an append failed: {error}");
     order.failures += 1;
     let written = order.active().written_position();
     let kept = order.pending.partition_point(|pending| pending.end <= written);
@@ -97,6 +99,7 @@ pub(crate) fn heal(state: &State, order: &mut Order) -> Result<()> {
     order.durable = order.durable.max(durable);
     order.asked = false;
     order.health = Health::Good;
+    event!(warn, "closed {} at byte {end} after a failed append", segment.path.display());
     publish(state, order);
     Ok(())
 }

@@ -18,6 +18,7 @@ use super::rewrite;
 use super::survey::Chain;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::event::event;
 use crate::format::location::Location;
 use crate::format::manifest::{Manifest, SegmentEntry};
 use crate::format::names;
@@ -93,6 +94,16 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<State>,
         if read_only { recovery.finish_reader()? } else { recovery.finish_owner()? };
     *state.lock.lock() = lock;
     report.elapsed = started.elapsed();
+    event!(
+        info,
+        "opened {}: {} records, {} bytes read, {} torn, {} rewritten, in {:?}",
+        state.disk.path().display(),
+        report.records,
+        report.bytes_read,
+        report.torn_bytes,
+        report.rewritten_bytes,
+        report.elapsed
+    );
     Ok((Arc::new(state), report))
 }
 
