@@ -1,6 +1,6 @@
 //! The only door to the operating system: a directory of files behind a trait.
 //!
-//! The engine sees a [`Disk`]: one flat directory. [`native`] is the real one, [`memory`] keeps
+//! The engine sees a [`Disk`]: one flat directory. `native` is the real one, `memory` keeps
 //! everything in the process, and `sim` (feature `sim`) is the memory disk with a medium that
 //! loses, tears and refuses. What each method promises, and what a crash may do to it, is said here
 //! once, and all three keep it.
