@@ -47,6 +47,9 @@ mod engine;
 mod error;
 mod event;
 mod format;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod key;
 mod log;
