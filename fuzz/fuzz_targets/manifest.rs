@@ -176,8 +176,8 @@ fn makes_sense(manifest: &proto::Manifest) -> bool {
         && manifest.store_id.len() == 16
         && end <= u128::from(manifest.next_position)
         && manifest.next_position <= 1 << 62
-        && manifest.next_position % 8 == 0
-        && manifest.watermark % 8 == 0
+        && manifest.next_position.is_multiple_of(8)
+        && manifest.watermark.is_multiple_of(8)
         && manifest.watermark <= manifest.next_position
         && manifest.next_segment <= 1 << 31
         && manifest.revision_ceiling <= 1 << 62

@@ -201,11 +201,31 @@ fn look(store: &Store, image: &Image, trust: Trust) -> Result<Content, Error> {
     Ok(found)
 }
 
-fn apply(edit: &Edit, files: &mut Vec<(String, Vec<u8>)>, image: &Image) -> Trust {
-    let pick = |file: u8, files: &[(String, Vec<u8>)]| usize::from(file) % files.len().max(1);
+type Files = Vec<(String, Vec<u8>)>;
+
+fn pick(file: u8, files: &[(String, Vec<u8>)]) -> usize {
+    usize::from(file) % files.len().max(1)
+}
+
+fn apply(edit: &Edit, files: &mut Files, image: &Image) -> Trust {
     if files.is_empty() {
         return Trust::States;
     }
+    match edit {
+        Edit::Delete { .. } | Edit::Copy { .. } | Edit::Plant { .. } | Edit::Graft { .. } => {
+            apply_to_names(edit, files, image)
+        }
+        Edit::Frame { .. } | Edit::Header { .. } | Edit::Manifest { .. } => {
+            apply_and_seal(edit, files)
+        }
+        _ => {
+            apply_to_bytes(edit, files);
+            Trust::States
+        }
+    }
+}
+
+fn apply_to_bytes(edit: &Edit, files: &mut Files) {
     match edit {
         Edit::Overwrite { file, at, bytes } => {
             let at_file = pick(*file, files);
@@ -229,6 +249,20 @@ fn apply(edit: &Edit, files: &mut Vec<(String, Vec<u8>)>, image: &Image) -> Trus
             files[at_file].1.resize(len, 0);
             files[at_file].1.extend(bytes);
         }
+        Edit::Splice { from, from_at, to, to_at, len } => {
+            let bytes = &files[pick(*from, files)].1;
+            let start = usize::from(*from_at).min(bytes.len());
+            let end = (start + usize::from(*len)).min(bytes.len());
+            let bytes = bytes[start..end].to_vec();
+            let at_file = pick(*to, files);
+            overwrite(&mut files[at_file].1, (*to_at).into(), &bytes);
+        }
+        _ => {}
+    }
+}
+
+fn apply_to_names(edit: &Edit, files: &mut Files, image: &Image) -> Trust {
+    match edit {
         Edit::Delete { file } => drop(files.remove(pick(*file, files))),
         Edit::Copy { from, to } => {
             let bytes = files[pick(*from, files)].1.clone();
@@ -247,14 +281,6 @@ fn apply(edit: &Edit, files: &mut Vec<(String, Vec<u8>)>, image: &Image) -> Trus
                 None => files.push((name, bytes.clone())),
             }
         }
-        Edit::Splice { from, from_at, to, to_at, len } => {
-            let bytes = &files[pick(*from, files)].1;
-            let start = usize::from(*from_at).min(bytes.len());
-            let end = (start + usize::from(*len)).min(bytes.len());
-            let bytes = bytes[start..end].to_vec();
-            let at_file = pick(*to, files);
-            overwrite(&mut files[at_file].1, (*to_at).into(), &bytes);
-        }
         Edit::Graft { image: other, file } => {
             let other = &images()[usize::from(*other) % images().len()];
             let (name, bytes) = &other.files[pick(*file, &other.files)];
@@ -268,6 +294,14 @@ fn apply(edit: &Edit, files: &mut Vec<(String, Vec<u8>)>, image: &Image) -> Trus
                 return Trust::Nothing;
             }
         }
+        _ => {}
+    }
+    Trust::States
+}
+
+/// Changes what checksums cover, and the checksums with it.
+fn apply_and_seal(edit: &Edit, files: &mut Files) -> Trust {
+    match edit {
         Edit::Frame { file, frame, at, bytes } => {
             let at_file = pick(*file, files);
             change_frame(&mut files[at_file].1, *frame, *at, bytes);
@@ -298,6 +332,7 @@ fn apply(edit: &Edit, files: &mut Vec<(String, Vec<u8>)>, image: &Image) -> Trus
             }
             return Trust::Nothing;
         }
+        _ => {}
     }
     Trust::States
 }

@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["log", "index"],
     &["state"],
     &["engine"],
-    &["store", "collection", "snapshot", "lib"],
+    &["store", "collection", "snapshot", "fuzzing", "lib"],
 ];
 /// Modules on these floors may import each other.
 const MUTUAL: &[usize] = &[0, 6];
