@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use kindlog::disk::Disk;
 use kindlog::disk::sim::{EIO, ENOSPC, Fault, OpKind, SimDisk};
-use kindlog::{Durability, Error, Snapshot, Store};
+use kindlog::{Durability, Error, MIN_SEGMENT_SIZE, Snapshot, Store};
 
 use crate::image;
 pub use plan::Plan;
@@ -158,6 +158,10 @@ impl Run {
             Op::Fail { kind, nth, fault } => self.fail(*kind, *nth, *fault),
             Op::Full { room } => self.fill((*room).into()),
             Op::Heal => self.heal(),
+            Op::Fill { key, left, level } => {
+                let len = Len::Exact(self.room().saturating_sub(u64::from(*left) * 4) as u16);
+                self.commit(&[Change::Put { key: *key, len }], Some((*level).into()));
+            }
         }
         if self.is_dead() { Life::Dead } else { Life::Alive }
     }
@@ -204,6 +208,13 @@ impl Run {
         self.disk.fail_when(move |k, _| k == kind, u64::from(nth % 8), fault);
     }
 
+    /// What the active segment has left, if it is of the usual size.
+    fn room(&self) -> u64 {
+        let stats = self.store.stats();
+        let active = stats.segments.iter().find(|segment| segment.active);
+        MIN_SEGMENT_SIZE.saturating_sub(active.map_or(0, |segment| segment.total_bytes))
+    }
+
     /// Leaves the disk little room.
     fn fill(&mut self, room: u64) {
         let files = self.disk.files();
@@ -224,6 +235,7 @@ impl Run {
         let len = match len {
             Len::Small(len) => usize::from(len),
             Len::Large(len) => usize::from(len) * 100,
+            Len::Exact(len) => len.into(),
         };
         let mut value = self.counter.to_le_bytes().to_vec();
         value.resize(len.max(4), self.counter as u8);

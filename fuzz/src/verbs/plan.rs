@@ -35,27 +35,70 @@ impl From<Level> for Durability {
 /// One step.
 #[derive(Arbitrary, Debug)]
 pub(super) enum Op {
-    Put { key: Key, len: Len },
-    PutAt { key: Key, len: Len, level: Level },
-    Delete { key: Key },
-    DeletePrefix { kind: u8, prefix: u8 },
-    Commit { changes: Vec<Change>, level: Level },
-    PutIf { key: Key, expect: Guess },
-    DeleteIf { key: Key, expect: Guess },
+    Put {
+        key: Key,
+        len: Len,
+    },
+    PutAt {
+        key: Key,
+        len: Len,
+        level: Level,
+    },
+    Delete {
+        key: Key,
+    },
+    DeletePrefix {
+        kind: u8,
+        prefix: u8,
+    },
+    Commit {
+        changes: Vec<Change>,
+        level: Level,
+    },
+    PutIf {
+        key: Key,
+        expect: Guess,
+    },
+    DeleteIf {
+        key: Key,
+        expect: Guess,
+    },
     Scan(Range),
     Snapshot,
-    Look { snapshot: u8 },
-    Forget { snapshot: u8 },
+    Look {
+        snapshot: u8,
+    },
+    Forget {
+        snapshot: u8,
+    },
     Sync,
     Check,
     Reader,
     Reopen,
     Kill,
-    PowerLoss { seed: u16 },
-    DieLater { after: u8, cut: u8, seed: Option<u16> },
-    Fail { kind: u8, nth: u8, fault: u8 },
-    Full { room: u16 },
+    PowerLoss {
+        seed: u16,
+    },
+    DieLater {
+        after: u8,
+        cut: u8,
+        seed: Option<u16>,
+    },
+    Fail {
+        kind: u8,
+        nth: u8,
+        fault: u8,
+    },
+    Full {
+        room: u16,
+    },
     Heal,
+    /// A put that leaves the active segment little room.
+    Fill {
+        key: Key,
+        left: u8,
+        level: Level,
+    },
 }
 
 /// Which part of a kind to list, and how.
@@ -80,6 +123,7 @@ pub(super) struct Key {
 pub(super) enum Len {
     Small(u8),
     Large(u8),
+    Exact(u16),
 }
 
 #[derive(Arbitrary, Debug)]
