@@ -124,7 +124,7 @@ fn build(plan: Plan) -> proto::Manifest {
         if plan.sound {
             segment.number = i as u32;
             segment.base = position + planned.base % 4096 * 8;
-            segment.capacity = 72 + planned.capacity % (1 << 20);
+            segment.capacity = 72 + planned.capacity % (1 << 17) * 8;
             if let Some(sealed) = &mut segment.sealed {
                 sealed.length = 72 + sealed.length % (segment.capacity - 71);
                 sealed.length -= sealed.length % 8;
@@ -162,6 +162,7 @@ fn makes_sense(manifest: &proto::Manifest) -> bool {
         if base < end
             || base % 8 != 0
             || !(72..=8 << 32).contains(&capacity)
+            || capacity % 8 != 0
             || segment.number >= manifest.next_segment
             || !(72..=capacity).contains(&sealed)
             || sealed % 8 != 0
@@ -178,7 +179,6 @@ fn makes_sense(manifest: &proto::Manifest) -> bool {
         && manifest.next_position <= 1 << 62
         && manifest.next_position.is_multiple_of(8)
         && manifest.watermark.is_multiple_of(8)
-        && manifest.watermark <= manifest.next_position
-        && manifest.next_segment <= 1 << 31
+        && manifest.next_segment < u32::MAX
         && manifest.revision_ceiling <= 1 << 62
 }
