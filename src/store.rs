@@ -13,7 +13,7 @@ use prost::Message;
 use crate::collection::Collection;
 use crate::disk::Disk;
 use crate::disk::memory::MemoryDisk;
-use crate::disk::native::NativeDisk;
+use crate::disk::native::{self, NativeDisk};
 use crate::engine::batch::Batch;
 use crate::engine::commit::{self, Change, Expect, What};
 use crate::engine::doctor::{self, Diagnosis};
@@ -78,6 +78,7 @@ impl Options {
     /// - `TooLarge`, or `Io` of kind `InvalidInput`: `segment_size` is out of bounds.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
+        recover::check_options(self)?;
         let create = self.create && !self.read_only;
         let disk = NativeDisk::open(path, create).map_err(|e| Error::io("open", path, e))?;
         self.open_disk(Arc::new(disk))
@@ -120,27 +121,38 @@ impl Store {
         Options::new().open(path)
     }
 
-    /// Says what is wrong with the store in a directory, and what of it is sound. Changes nothing,
-    /// takes no lock. Costs a read of the whole log, and memory for all its keys.
+    /// Says what is wrong with the store in a directory, and what of it is sound. Changes nothing.
+    /// Costs a read of the whole log, and memory for all its keys.
     ///
     /// # Errors
-    /// `Io`, also where there is no store; `Version`. Damage is not an error but in the diagnosis.
+    /// `Io`, also where there is no store; `Version`; `Locked` while it is open for writing: what
+    /// is being written looks torn, and [`verify`](Store::verify) can tell. Damage is not an error
+    /// but in the diagnosis.
     pub fn diagnose(path: impl AsRef<Path>) -> Result<Diagnosis> {
         doctor::diagnose(&existing(path.as_ref())?)
     }
 
     /// Copies what is sound of the store in `from` into a new store in `to`, a directory that is
-    /// empty or missing, and says exactly what was not. `from` is left as it is; it must not be in
-    /// use.
+    /// empty or missing, and says exactly what was not. `from` is left as it is, to the byte; it
+    /// must not be in use. The new store is `to` with `.partial` appended until it is whole.
     ///
     /// # Errors
-    /// `Io`, also where there is no store or `to` is not empty; `Version`; `Locked` while `from` is
-    /// open for writing.
+    /// `Io`, also where there is no store, or `to` or its `.partial` is not empty; `Version`;
+    /// `Locked` while `from` is open for writing.
     pub fn salvage(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<SalvageReport> {
         let (from, to) = (existing(from.as_ref())?, to.as_ref());
-        let _lock = recover::take_lock(&*from)?;
-        let to = NativeDisk::open(to, true).map_err(|e| Error::io("open", to, e))?;
-        salvage::salvage(&from, Arc::new(to))
+        let seen = salvage::prepare(&from)?;
+        if to.exists() {
+            salvage::check_empty(&*existing(to)?)?;
+        }
+        // Under another name until it is whole: half a store would look like a sound one.
+        let mut partial = to.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = Path::new(&partial);
+        let disk = NativeDisk::open(partial, true).map_err(|e| Error::io("open", partial, e))?;
+        let report = salvage::salvage(seen, Arc::new(disk))?;
+        native::rename_dir(partial, to).map_err(|e| Error::io("move the new store to", to, e))?;
+        Ok(report)
     }
 
     /// What opening found and did. A refresh does not change it.

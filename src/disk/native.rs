@@ -445,3 +445,10 @@ impl ForkMark {
         }
     }
 }
+
+/// Gives a directory the name of another, which is missing or empty; durable when this returns.
+pub(crate) fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)?;
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+    std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}

@@ -31,6 +31,7 @@ impl Diagnosis {
 
 /// Examines a store.
 pub(crate) fn diagnose(disk: &Arc<dyn Disk>) -> Result<Diagnosis> {
+    recover::check_unlocked(&**disk)?;
     let seen = examine(disk)?;
     if seen.manifest.is_none() && seen.sources.is_empty() {
         return Err(recover::no_store(&**disk));

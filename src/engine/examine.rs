@@ -84,7 +84,7 @@ struct Commits {
 
 /// All that is sound in a store.
 #[derive(Default)]
-pub(super) struct Examination {
+pub(crate) struct Examination {
     pub(super) manifest: Option<Manifest>,
     pub(super) sources: Vec<Source>,
     /// The newest sound record of each key, by kind and id.
@@ -96,6 +96,8 @@ pub(super) struct Examination {
     pub(super) revision: u64,
     /// The highest watermark in any sound frame and in the manifest.
     watermark: u64,
+    /// Where the frames of each unsealed segment end that the log does not leave for another.
+    ends: Vec<(Arc<Segment>, u64)>,
     /// Sound frames of commits that are not whole, until it is known whether they ever were.
     partial: Vec<Candidate>,
 }
@@ -130,6 +132,7 @@ pub(super) fn examine(disk: &Arc<dyn Disk>) -> Result<Examination> {
         seen.read_tail(disk, &segment)?;
     }
     seen.settle_partial();
+    seen.find_missing();
     let Examination { damages, sources, watermark, .. } = &mut seen;
     for damage in damages {
         let open = sources.iter().find_map(|source| match source {
@@ -158,7 +161,12 @@ impl Examination {
             for entry in &manifest.segments {
                 if !ids.contains(&entry.id()) {
                     let name = names::segment(entry.id());
-                    self.whole_file_lost(disk, &name, "the segment is missing");
+                    let records = entry.sealed.as_ref().map(|sealed| sealed.records);
+                    let reason = match records {
+                        Some(records) => format!("the segment is missing, with {records} records"),
+                        None => "the segment is missing, with all that it held".to_owned(),
+                    };
+                    self.whole_file_lost(disk, &name, &reason);
                 }
             }
         }
@@ -178,7 +186,10 @@ impl Examination {
             let Some((segment, len)) = self.open_segment(disk, &name, named)? else { continue };
             let sealed = entry.and_then(|entry| entry.sealed).map(|sealed| sealed.length);
             if sealed.is_some_and(|sealed| sealed > len) {
-                self.whole_file_lost(disk, &name, "the segment is cut short");
+                let reason = "durable bytes are gone, and with them what they held".to_owned();
+                let gone = sealed.unwrap_or(len) - len;
+                let (file, offset, len) = (segment.path.clone(), len, gone);
+                self.damages.push(Damage { file, offset, len, reason, torn: false, lost: None });
             }
             segments.push((segment, sealed.unwrap_or(len).min(len)));
         }
@@ -215,19 +226,21 @@ impl Examination {
         let mut scan =
             Scan::new(&*segment.file, segment.salt, segment.base, segment.first.min(end), end);
         let mut commits = Commits::default();
+        let mut ended = false;
         loop {
             while let Some(Ok(frame)) = scan.next().map_err(failed)? {
+                ended = frame.header.frame_type == FrameType::End;
                 let position = segment.position(frame.offset);
                 self.take(&mut commits, source, frame.offset, position, &frame.header, frame.bytes);
             }
             self.partial.append(&mut commits.open);
             let offset = scan.offset();
-            if offset >= end {
-                return Ok(());
-            }
-            let rest = scan.rest().map_err(failed)?;
+            // Behind the last frame there may be room that was never written.
+            let rest = if offset >= end { 0 } else { scan.rest().map_err(failed)? };
             if rest == 0 {
-                // Room that was never written.
+                if !ended {
+                    self.ends.push((segment.clone(), offset));
+                }
                 return Ok(());
             }
             let (lost, reason) = match scan.peek().map_err(failed)? {
@@ -241,6 +254,7 @@ impl Examination {
             let file = segment.path.clone();
             self.damages.push(Damage { file, offset, len, reason, torn: true, lost });
             if !found {
+                self.ends.push((segment.clone(), offset + len));
                 return Ok(());
             }
         }
@@ -272,6 +286,9 @@ impl Examination {
             at += header.frame_len() as usize;
         }
         self.partial.append(&mut commits.open);
+        for (_, end) in self.ends.iter_mut().filter(|(of, _)| of.id == segment.id) {
+            *end = (*end).max(own + at as u64);
+        }
         self.sources.push(Source::Tail { bytes, segment: segment.clone(), start: own });
         Ok(())
     }
@@ -350,6 +367,24 @@ impl Examination {
             k == kind && id.starts_with(prefix) && *revision > sound.revision
         };
         sound.frame_type == FrameType::Put && !self.prefixes.iter().any(covers)
+    }
+
+    /// Durable bytes that no file has any more: a segment that ends, without damage, below the
+    /// watermark was cut short. What they held can't be known.
+    fn find_missing(&mut self) {
+        for (segment, end) in &self.ends {
+            let durable = self.watermark.saturating_sub(segment.base).min(segment.capacity);
+            let known = self.damages.iter().filter(|damage| damage.file == segment.path);
+            let known = known.map(|damage| damage.offset + damage.len).max().unwrap_or(0);
+            let end = known.max(*end);
+            if durable > end {
+                let reason =
+                    "bytes that were durable are gone, and with them what they held".to_owned();
+                let (file, len) = (segment.path.clone(), durable - end);
+                let damage = Damage { file, offset: end, len, reason, torn: false, lost: None };
+                self.damages.push(damage);
+            }
+        }
     }
 
     /// Finds what is left of the keys that damaged records had.

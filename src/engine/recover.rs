@@ -125,7 +125,7 @@ fn read_log(disk: Arc<dyn Disk>, options: Options, owned: bool) -> Result<Recove
     }
 }
 
-fn check_options(options: &Options) -> Result<()> {
+pub(crate) fn check_options(options: &Options) -> Result<()> {
     let size = options.segment_size;
     if size > MAX_SEGMENT_SIZE {
         return Err(Error::TooLarge { limit: MAX_SEGMENT_SIZE, len: size });
@@ -133,9 +133,9 @@ fn check_options(options: &Options) -> Result<()> {
     if size < MIN_SEGMENT_SIZE {
         let source = io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("segment_size is {size} bytes, at least {MIN_SEGMENT_SIZE}"),
+            format!("{size} bytes are too few, at least {MIN_SEGMENT_SIZE}"),
         );
-        return Err(Error::io("open", PathBuf::new(), source));
+        return Err(Error::io("set", "segment_size", source));
     }
     Ok(())
 }
@@ -151,12 +151,20 @@ fn random_id(disk: &dyn Disk) -> Result<StoreId> {
     Ok(id)
 }
 
-pub(crate) fn take_lock(disk: &dyn Disk) -> Result<Box<dyn crate::disk::Lock>> {
+fn take_lock(disk: &dyn Disk) -> Result<Box<dyn crate::disk::Lock>> {
     let path = disk.path().to_owned();
     match disk.lock(names::LOCK) {
         Ok(Ok(lock)) => Ok(lock),
         Ok(Err(owner)) => Err(Error::Locked { path, owner }),
         Err(source) => Err(Error::io("lock", path.join(names::LOCK), source)),
+    }
+}
+
+/// Refuses a store that somebody writes: what is being written looks torn.
+pub(super) fn check_unlocked(disk: &dyn Disk) -> Result<()> {
+    match is_locked(disk)? {
+        true => Err(Error::Locked { path: disk.path().to_owned(), owner: None }),
+        false => Ok(()),
     }
 }
 

@@ -11,7 +11,6 @@ use super::{close, recover, roll};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::location::Location;
-use crate::format::names;
 use crate::format::record::{self, FramePlace, Header};
 use crate::key;
 use crate::options::Options;
@@ -31,23 +30,35 @@ pub struct SalvageReport {
     pub damages: Vec<Damage>,
 }
 
-/// Copies what is sound on one disk into a new store on another, which must not have one.
-pub(crate) fn salvage(from: &Arc<dyn Disk>, to: Arc<dyn Disk>) -> Result<SalvageReport> {
+/// Reads what there is to save of a store that nobody writes.
+pub(crate) fn prepare(from: &Arc<dyn Disk>) -> Result<Examination> {
+    recover::check_unlocked(&**from)?;
     let seen = examine(from)?;
-    if seen.manifest.is_none() && seen.sources.is_empty() {
-        return Err(recover::no_store(&**from));
+    match seen.manifest.is_none() && seen.sources.is_empty() {
+        true => Err(recover::no_store(&**from)),
+        false => Ok(seen),
     }
-    let files = to.list().map_err(|e| Error::io("list", to.path(), e))?;
-    if files.iter().any(|name| name != names::LOCK) {
-        let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it is not empty");
-        return Err(Error::io("salvage to", to.path(), source));
-    }
+}
+
+/// Copies it into a new store on another disk, which must be empty.
+pub(crate) fn salvage(seen: Examination, to: Arc<dyn Disk>) -> Result<SalvageReport> {
+    check_empty(&*to)?;
     let (state, _) = recover::open(to, Options::new())?;
     let copied = copy(&seen, &state);
     let closed = close::close(&state);
     let saved = copied?;
     closed?;
     Ok(SalvageReport { saved, damages: seen.damages })
+}
+
+/// Refuses a directory that holds files.
+pub(crate) fn check_empty(to: &dyn Disk) -> Result<()> {
+    let files = to.list().map_err(|e| Error::io("list", to.path(), e))?;
+    if files.is_empty() {
+        return Ok(());
+    }
+    let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it is not empty");
+    Err(Error::io("salvage to", to.path(), source))
 }
 
 fn copy(seen: &Examination, state: &State) -> Result<u64> {

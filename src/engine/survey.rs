@@ -24,6 +24,8 @@ pub(crate) struct Survey {
     has_sync: bool,
     /// Why the commits end there, if it is not the end of what was written.
     reason: String,
+    /// Where that was found: in the commit that is not whole.
+    bad_at: u64,
     /// The highest watermark in it.
     watermark: u64,
     /// Bytes behind `end`, up to the last one that is not zero.
@@ -101,7 +103,7 @@ impl Chain {
             self.watermark,
             self.watermark - self.end,
         );
-        Err(Error::corrupt(&segment.path, survey.end, reason))
+        Err(Error::corrupt(&segment.path, survey.bad_at, reason))
     }
 
     /// Whether anything at all lies behind the log's end.
@@ -152,6 +154,7 @@ fn survey(segment: &Segment, owned: bool) -> Result<Survey> {
         ended: false,
         has_sync: false,
         reason: "the log breaks off".to_owned(),
+        bad_at: segment.first.min(len),
         watermark: 0,
         rest: 0,
         may_be_sync: false,
@@ -180,6 +183,7 @@ fn survey(segment: &Segment, owned: bool) -> Result<Survey> {
             }
         }
     }
+    survey.bad_at = scan.offset();
     let mut rest = Scan::new(&*segment.file, segment.salt, segment.base, survey.end.min(len), len);
     survey.rest = rest.rest().map_err(failed)?;
     if survey.rest > 0 && !survey.ended {

@@ -140,3 +140,27 @@ fn salvage_overwrites_nothing_and_needs_a_store_that_nobody_writes() {
     assert!(matches!(Store::salvage(nothing.path(), &other), Err(Error::Io { .. })));
     assert!(matches!(Store::diagnose(nothing.path()), Err(Error::Io { .. })));
 }
+
+/// Salvage and doctor named what was damaged, and not what was gone: a file that was cut at the end
+/// of a frame lost a `Sync` commit without a word. Now durable bytes that no file has are named.
+#[test]
+fn a_cut_between_two_frames_is_named() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bytes = store(dir.path());
+    let batch = bytes.windows(6).position(|window| window == b"Batchx").unwrap();
+    // The batch is the last commit; its first frame begins less than 40 bytes before its key.
+    let starts = (batch - 40..batch).filter(|at| at % 8 == 0);
+    let mut named = 0;
+    for cut in starts {
+        fs::write(dir.path().join("00000000.seg"), &bytes[..cut]).unwrap();
+        assert!(matches!(Store::open(dir.path()), Err(Error::Corrupt { .. })));
+        let diagnosis = Store::diagnose(dir.path()).unwrap();
+        assert!(diagnosis.damages.iter().any(|damage| !damage.torn && damage.len > 0));
+        named += 1;
+    }
+    assert_eq!(named, 5);
+    let report = Store::salvage(dir.path(), to.path().join("new")).unwrap();
+    assert_eq!(report.saved, 2);
+    assert!(!report.damages.is_empty());
+    assert!(!to.path().join("new.partial").exists());
+}

@@ -14,7 +14,8 @@ Exit codes:
   5  another process has the store open for writing
   6  a conflict
 
-Reads take no lock and change nothing: they work while another process owns the store.";
+Reads take no lock and change nothing: they work, but for doctor, while another process owns the \
+store.";
 
 /// Look into a kindlog store, and change it: an embedded store for Protobuf resources.
 #[derive(Parser, Debug)]
@@ -66,11 +67,13 @@ pub(crate) enum Command {
     Verify,
     /// Say what is wrong with a store that is damaged, what is lost, and what to do
     ///
-    /// Changes nothing. Exits with 4 if anything is damaged.
+    /// Changes nothing. Exits with 4 if anything is damaged. Needs a store that nobody writes just
+    /// now; verify does not.
     Doctor,
     /// Copy what is sound of a damaged store into a new one, and list what is not
     ///
-    /// The damaged store is left as it is. Revisions and times are kept.
+    /// The damaged store is left as it is. Revisions and times are kept. Exits with 4 if anything
+    /// but a torn end was left behind: the new store is made all the same.
     Salvage {
         /// The new store's directory: missing or empty
         #[arg(value_hint = ValueHint::DirPath)]
@@ -191,7 +194,8 @@ pub(crate) enum StatsFormat {
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// A JSON object a line: kind, id, data (base64)
+    /// A JSON object a line: kind, id, data (base64); export adds revision and updated_at, which
+    /// import passes over: it gives new ones
     Jsonl,
     /// kindlog.v1.Resource messages, each after its length as a varint
     Delimited,

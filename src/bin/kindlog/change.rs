@@ -51,6 +51,11 @@ pub(crate) fn delete(place: &Place, words: &[String]) -> Outcome {
 }
 
 pub(crate) fn clean(place: &Place, args: &CleanArgs) -> Outcome {
+    if args.prefix.as_deref() == Some("") {
+        // As an unset variable in a script gives it.
+        let text = "the prefix is empty: leave --prefix out to mean the whole kind";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let what = match &args.prefix {
         None => format!("kind {}", args.kind),
         Some(prefix) => format!("kind {} under {prefix:?}", args.kind),

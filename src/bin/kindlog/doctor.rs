@@ -25,10 +25,14 @@ pub(crate) fn doctor(place: &Place) -> Outcome {
         Ok(_) => "it opens, but part of it is damaged: salvage it, or restore a backup",
         Err(error) => {
             out.line(format!("it refuses to open: {}", escape_hidden(&error.to_string())))?;
-            "copy what is sound to a new store: kindlog -s STORE salvage TO; or restore a backup"
+            "copy what is sound to a new store, or restore a backup:"
         }
     };
     out.line(verdict)?;
+    if diagnosis.open.is_err() {
+        let store = place.path()?.display().to_string();
+        out.line(escape_hidden(&format!("  kindlog -s '{store}' salvage TO")))?;
+    }
     out.finish()?;
     match diagnosis.open.is_err() || rotten {
         true => Err(Failure::Damage("the store is damaged".to_owned())),
@@ -43,7 +47,13 @@ pub(crate) fn salvage(place: &Place, to: &Path) -> Outcome {
     damages(&mut out, &report.damages)?;
     let saved = counted(report.saved, "resource");
     out.line(format!("saved {saved} to {}", to.display()))?;
-    out.finish()
+    out.finish()?;
+    match report.damages.iter().filter(|damage| !damage.torn).count() as u64 {
+        0 => Ok(()),
+        lost => {
+            Err(Failure::Damage(format!("{} could not be saved", counted(lost, "damaged place"))))
+        }
+    }
 }
 
 fn damages(out: &mut Output, damages: &[Damage]) -> Outcome {

@@ -1,8 +1,10 @@
 //! The command export: resources as a stream that import reads back, byte for byte.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use kindlog::Store;
 
 use crate::Place;
 use crate::args::{ExportArgs, Format};
@@ -19,18 +21,28 @@ pub(crate) fn export(place: &Place, args: &ExportArgs) -> Outcome {
         None => store.kinds()?,
     };
     let mut sink = Sink::open(args.output.as_deref())?;
+    let written = write(&store, &kinds, args.format, &mut sink).and_then(|()| sink.finish());
+    if let (Err(_), Sink::File { partial, path, .. }) = (&written, &sink)
+        && partial != path
+    {
+        // What was there before stays; half an export helps nobody.
+        let _ = fs::remove_file(partial);
+    }
+    written
+}
+
+fn write(store: &Store, kinds: &[String], format: Format, sink: &mut Sink<'_>) -> Outcome {
     let mut progress = Progress::new();
-    for kind in &kinds {
+    for kind in kinds {
         for resource in store.scan(kind).iter() {
             let resource = resource?;
-            match args.format {
+            match format {
                 Format::Jsonl => sink.write(&jsonl::line(&resource))?,
                 Format::Delimited => sink.write(&delimited::message(&resource))?,
             }
             progress.add(resource.data.len());
         }
     }
-    sink.finish()?;
     progress.finish("wrote");
     Ok(())
 }
@@ -38,7 +50,12 @@ pub(crate) fn export(place: &Place, args: &ExportArgs) -> Outcome {
 /// Where the resources go.
 enum Sink<'a> {
     Stdout(BufWriter<io::StdoutLock<'static>>),
-    File(BufWriter<File>, &'a Path),
+    /// A file beside the one that was asked for, whose place it takes when it is whole.
+    File {
+        writer: BufWriter<File>,
+        partial: PathBuf,
+        path: &'a Path,
+    },
 }
 
 impl<'a> Sink<'a> {
@@ -47,8 +64,14 @@ impl<'a> Sink<'a> {
         match path.filter(|path| *path != Path::new("-")) {
             None => Ok(Sink::Stdout(BufWriter::with_capacity(BUFFER_LEN, io::stdout().lock()))),
             Some(path) => {
-                let file = File::create(path).map_err(|error| Failure::file(path, error))?;
-                Ok(Sink::File(BufWriter::with_capacity(BUFFER_LEN, file), path))
+                // A device or a pipe is written as it is.
+                let replaced = fs::metadata(path).map_or(true, |found| found.is_file());
+                let mut partial = path.as_os_str().to_owned();
+                partial.push(if replaced { ".partial" } else { "" });
+                let partial = PathBuf::from(partial);
+                let file = File::create(&partial).map_err(|e| Failure::file(&partial, e))?;
+                let writer = BufWriter::with_capacity(BUFFER_LEN, file);
+                Ok(Sink::File { writer, partial, path })
             }
         }
     }
@@ -56,8 +79,8 @@ impl<'a> Sink<'a> {
     fn write(&mut self, bytes: &[u8]) -> Outcome {
         match self {
             Sink::Stdout(writer) => writer.write_all(bytes).map_err(write_failure),
-            Sink::File(writer, path) => {
-                writer.write_all(bytes).map_err(|error| Failure::file(path, error))
+            Sink::File { writer, partial, .. } => {
+                writer.write_all(bytes).map_err(|error| Failure::file(partial, error))
             }
         }
     }
@@ -65,7 +88,15 @@ impl<'a> Sink<'a> {
     fn finish(&mut self) -> Outcome {
         match self {
             Sink::Stdout(writer) => writer.flush().map_err(write_failure),
-            Sink::File(writer, path) => writer.flush().map_err(|error| Failure::file(path, error)),
+            Sink::File { writer, partial, path } => {
+                let failed = |error| Failure::file(path, error);
+                writer.flush().map_err(failed)?;
+                if partial != path {
+                    writer.get_ref().sync_all().map_err(failed)?;
+                    fs::rename(&*partial, *path).map_err(failed)?;
+                }
+                Ok(())
+            }
         }
     }
 }

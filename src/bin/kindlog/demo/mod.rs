@@ -117,6 +117,7 @@ fn finish(dir: &Path, teller: &mut Teller) -> Outcome {
     teller.line(&format!("{sound}; {} on disk", size(stats.disk_bytes)))?;
     teller.title("Look at it")?;
     let dir = quoted(dir);
+    let program = std::env::current_exe().map_or_else(|_| "kindlog".to_owned(), |p| quoted(&p));
     for command in [
         "kinds",
         "list Agent --prefix team-b/ --limit 5",
@@ -129,7 +130,7 @@ fn finish(dir: &Path, teller: &mut Teller) -> Outcome {
         "export --kind Workflow",
         "clean --kind LogChunk --prefix run-000001/",
     ] {
-        teller.line(&format!("kindlog -s {dir} {command}"))?;
+        teller.line(&format!("{program} -s {dir} {command}"))?;
     }
     teller.line(&format!("rm -r {dir}"))
 }
