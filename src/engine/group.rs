@@ -186,6 +186,10 @@ pub(crate) fn publish(state: &State, order: &mut Order) {
 /// evidence, not data. With commits queued it is they who carry the watermark.
 fn mark_durable(state: &State, order: &mut Order, target: u64) {
     let (revision, durable) = (order.revision, order.durable);
+    if order.health != Health::Good {
+        // Behind the last good byte of a broken segment lies what is left of a failed append.
+        return;
+    }
     let active = order.active();
     if active.written_position() != target || active.unwritten() > 0 || active.reserve(0).is_err() {
         return;
