@@ -32,7 +32,7 @@
 //! | `log`, `index` | segments, tail file and manifest; all keys in memory |
 //! | `disk` | the only door to the operating system |
 //! | `format` | bytes to values and back |
-//! | `error`, `key`, `resource`, `options`, `event` | the words |
+//! | `error`, `key`, `resource`, `options`, `event`, `sync` | the words; locks |
 //!
 //! With the feature `tracing` the engine reports what it does on its own (opening, closing,
 //! healing, failures in the background) as events of the target `kindlog`.
@@ -58,6 +58,7 @@ mod resource;
 mod snapshot;
 mod state;
 mod store;
+mod sync;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -18,10 +18,7 @@
 //! entering the index: then they wait for 2. Views take 2.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::disk::{Disk, Lock};
 use crate::error::{Error, Result};
@@ -33,6 +30,8 @@ use crate::log::segment::Segment;
 use crate::log::segments::Segments;
 use crate::log::tail::Tail;
 use crate::options::Options;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// An open store.
 #[derive(Debug)]

@@ -4,10 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 
-use parking_lot::{Mutex, RwLock};
 use prost::Message;
 
 use crate::collection::Collection;
@@ -30,6 +27,9 @@ use crate::options::{Durability, Options};
 use crate::resource::{Resource, Revision};
 use crate::snapshot::Snapshot;
 use crate::state::State;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::JoinHandle;
+use crate::sync::{Mutex, RwLock};
 
 /// An open store. Cloning makes another handle of it, cheaply; all of them close together.
 ///

@@ -10,9 +10,8 @@ use std::path::Path;
 use std::process;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
-
 use super::{Disk, File, Lock, Map, TailMap};
+use crate::sync::{Mutex, RwLock};
 
 /// A directory in memory.
 #[derive(Clone, Debug, Default)]

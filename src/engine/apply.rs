@@ -1,9 +1,8 @@
 //! A commit's changes enter the index, all of them or, to whoever reads, none.
 
-use std::sync::atomic::Ordering;
-
 use crate::index::Kind;
 use crate::state::{Effect, State};
+use crate::sync::atomic::Ordering;
 
 /// Above this many prefix deletes of one kind whose slots are not cleared yet, the commit clears
 /// them itself: every lookup looks at each of them.

@@ -1,14 +1,14 @@
 //! The thread that does what commits leave behind: syncs, seals, prepares, cleans.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 
 use super::{group, roll};
 use crate::error::{Error, Result};
 use crate::event::event;
 use crate::log::seal;
 use crate::state::{Health, State};
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::{Builder, JoinHandle};
 
 /// How many slots of deleted keys are cleared in one go.
 const CLEAN_LEN: usize = 16 << 10;
@@ -16,8 +16,7 @@ const CLEAN_LEN: usize = 16 << 10;
 /// Starts the thread. It ends when it is told to.
 pub(crate) fn start(state: &Arc<State>) -> Result<JoinHandle<()>> {
     let shared = state.clone();
-    let spawned =
-        std::thread::Builder::new().name("kindlog".to_owned()).spawn(move || run(&shared));
+    let spawned = Builder::new().name("kindlog".to_owned()).spawn(move || run(&shared));
     spawned.map_err(|e| Error::io("start a thread for", state.disk.path(), e))
 }
 

@@ -1,15 +1,13 @@
 //! Closing in order: everything durable, and the manifest says where the log ends.
 
-use std::sync::atomic::Ordering;
-
-use parking_lot::MutexGuard;
-
 use super::{background, group, roll};
 use crate::error::{Error, Result};
 use crate::event::event;
 use crate::format::names;
 use crate::format::record::FrameType;
 use crate::state::{Health, Order, State};
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
 
 /// Closes the store for all its handles. What was handed out stays readable. The background thread
 /// has ended.

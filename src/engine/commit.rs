@@ -5,9 +5,6 @@
 //! visible at once; every other one is pending until a sync covers it (`group`).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use parking_lot::MutexGuard;
 
 use super::apply::apply;
 use super::read::{self, now_micros};
@@ -24,6 +21,8 @@ use crate::resource::Revision;
 use crate::state::{
     Applied, Effect, Order, Overlaid, Pending, State, TailState, Ticket, overlay_key,
 };
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
 
 /// From this many bytes on, the committing thread writes what the file lacks.
 const FLUSH_LEN: u64 = 128 << 10;

@@ -4,10 +4,7 @@
 //! sync covered. Commits that are ordered meanwhile are covered by the next one.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use parking_lot::MutexGuard;
 
 use super::apply::apply;
 use super::heal;
@@ -16,6 +13,8 @@ use crate::error::{Error, Result};
 use crate::event::event;
 use crate::format::record::FrameType;
 use crate::state::{Health, Order, State, Ticket};
+use crate::sync::atomic::Ordering;
+use crate::sync::{MutexGuard, thread};
 
 /// From this many unsynced bytes on, the background is asked for a sync before its interval.
 const SYNC_LEN: u64 = 8 << 20;
@@ -36,7 +35,7 @@ pub(crate) fn wait(
             None => {
                 if join(state, order).is_err() && ticket.get().is_none() {
                     // Nothing can be written just now: whoever mends that needs the lock.
-                    MutexGuard::unlocked(order, || std::thread::sleep(Duration::from_millis(1)));
+                    MutexGuard::unlocked(order, || thread::sleep(Duration::from_millis(1)));
                 }
             }
         }

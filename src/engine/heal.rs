@@ -12,6 +12,7 @@ use crate::event::event;
 use crate::log::active::Active;
 use crate::log::seal;
 use crate::state::{Health, Order, State};
+use crate::sync::atomic::Ordering;
 
 /// Handles a failed append. `cut` is the offset behind the last acknowledged byte, pending commits
 /// apart. Returns the error for whoever's commit failed.
@@ -28,7 +29,7 @@ pub(crate) fn append_failed(state: &State, order: &mut Order, cut: u64, error: E
     order.unsynced -= failed.iter().map(|pending| pending.len).sum::<u64>().min(order.unsynced);
     order.revision = match order.pending.back() {
         Some(last) => last.revision,
-        None => state.visible.load(std::sync::atomic::Ordering::Acquire),
+        None => state.visible.load(Ordering::Acquire),
     };
     order.overlay.clear();
     order.overlay_prefixes.clear();

@@ -1,7 +1,6 @@
 //! Point reads: hash table, record, key; the ordered index where those three disagree.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use crate::index::{Earlier, Kind};
 use crate::log::segment::Segment;
 use crate::resource::{Resource, Revision, Text};
 use crate::state::State;
+use crate::sync::atomic::{Ordering, fence};
 
 /// How often a read is tried beside commits of several changes before it holds them up.
 const TRIES: usize = 3;
@@ -72,7 +72,7 @@ pub(crate) fn consistent<T>(state: &State, mut read: impl FnMut() -> Result<T>) 
         let before = state.applying.load(Ordering::Acquire);
         if before.is_multiple_of(2) {
             let result = read();
-            std::sync::atomic::fence(Ordering::Acquire);
+            fence(Ordering::Acquire);
             if state.applying.load(Ordering::Acquire) == before {
                 return result;
             }

@@ -7,11 +7,9 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
 
 use super::replay::Replay;
 use super::rewrite;
@@ -32,6 +30,8 @@ use crate::log::segments::Segments;
 use crate::log::tail::TailCopy;
 use crate::options::{MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, Options, ReadMode};
 use crate::state::{Health, Order, State, TailState};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Condvar, Mutex, thread};
 
 /// What opening the store found and did.
 #[derive(Clone, Debug, Default)]
@@ -423,7 +423,7 @@ fn may_pass(error: &Error) -> bool {
 }
 
 fn pause() {
-    std::thread::sleep(Duration::from_millis(2));
+    thread::sleep(Duration::from_millis(2));
 }
 
 fn oldest_put(segments: &[SegmentEntry]) -> u64 {

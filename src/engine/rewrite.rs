@@ -6,7 +6,6 @@
 //! behind what is durable, and never written again.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use super::recover::{Recovery, RecoveryReport, Source};
 use super::roll::{CEILING_STEP, entry};
@@ -21,6 +20,7 @@ use crate::log::scan::Frame;
 use crate::log::seal::Summary;
 use crate::log::segment::Segment;
 use crate::state::State;
+use crate::sync::atomic::Ordering;
 
 /// Rewritten frames are flushed in steps of this size.
 const FLUSH_LEN: u64 = 1 << 20;

@@ -4,7 +4,6 @@
 //! an id of its own, and its revisions go on well past all that the old one can have given out.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::examine::{Damage, Examination, Sound, Source, examine};
 use super::{close, recover, roll};
@@ -15,6 +14,7 @@ use crate::format::record::{self, FramePlace, Header};
 use crate::key;
 use crate::options::Options;
 use crate::state::State;
+use crate::sync::atomic::Ordering;
 
 /// How far the new store's revisions jump.
 const REVISION_JUMP: u64 = 1 << 32;

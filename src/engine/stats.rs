@@ -1,13 +1,13 @@
 //! What a store holds and costs, from figures that are kept anyway: no record is read.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::read::time_from_micros;
 use crate::format::location::SegmentId;
 use crate::resource::Revision;
 use crate::state::State;
+use crate::sync::atomic::Ordering;
 
 /// What a store holds and costs. Bytes are those of whole frames: headers, keys, values, padding.
 #[derive(Clone, Debug, Default)]

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::state::State;
+use crate::sync::atomic::Ordering;
 
 /// Keeps the index's history from forgetting what was visible at one revision.
 pub(crate) struct View {

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use parking_lot::{RwLock, RwLockReadGuard};
-
 use super::ordered::Ordered;
 use super::range::{IdRange, prefix_end};
 use super::snapshots::Snapshots;
 use crate::format::location::Location;
+use crate::sync::{RwLock, RwLockReadGuard};
 
 /// What a saved state costs beside its id: the nodes' share and the allocator's.
 const SAVED_OVERHEAD: usize = 150;

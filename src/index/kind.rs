@@ -4,10 +4,8 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Release};
 
 use foldhash::quality::RandomState;
-use parking_lot::RwLock;
 
 use super::chunk::Chunk;
 use super::history::{Detached, Earlier, History, Pruned};
@@ -19,6 +17,8 @@ use super::snapshots::Snapshots;
 use super::stale::{Covering, Stale, covers};
 use super::usage::{SegmentUsage, Usage};
 use crate::format::location::{Location, Place, SegmentId};
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Release};
 
 /// How many saved states a change forgets: more than the one it may add.
 const PRUNE_PER_CHANGE: usize = 4;

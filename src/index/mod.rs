@@ -37,7 +37,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
-use parking_lot::RwLock;
+
+use crate::sync::RwLock;
 
 pub(crate) use chunk::Chunk;
 pub(crate) use history::Earlier;

@@ -1,8 +1,7 @@
 //! From an id's hash to the places that may hold it: one cache miss instead of a walk.
 
-use parking_lot::RwLock;
-
 use crate::format::location::{Place, SegmentId};
+use crate::sync::RwLock;
 
 /// A power of two. More locks let readers and the writer meet less.
 const SHARDS: usize = 16;

@@ -1,9 +1,9 @@
 //! Which revisions are being looked at.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 
 /// No snapshot lives. Not a revision.
 const NONE: u64 = u64::MAX;

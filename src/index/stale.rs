@@ -2,13 +2,12 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
-
-use parking_lot::{Mutex, RwLock};
 
 use super::history::Detached;
 use super::points::Points;
 use super::range::{IdRange, start_of};
+use crate::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
+use crate::sync::{Mutex, RwLock};
 
 /// A prefix delete leaves the slots of what it deletes, so that it need not find them all. Until
 /// [`clean`](Stale::clean) has removed them, a record that it covers reads as absent.

@@ -3,13 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::file::HeaderError;
 use crate::format::manifest::Manifest;
 use crate::format::names;
+use crate::sync::Mutex;
 
 /// A longer file is none of ours: more than any number of segments and kinds comes to.
 const MAX_LEN: u64 = 1 << 30;

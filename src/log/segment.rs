@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
 
 use crate::disk::{File, Map};
 use crate::error::{Error, Result};
 use crate::format::location::SegmentId;
 use crate::format::record::{Header, MAX_EXTENDED_HEADER_LEN};
+use crate::sync::RwLock;
 
 /// A segment file that records are read from. While it is active, [`Active`](super::active::Active)
 /// alone moves its end.

@@ -4,8 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::file::{HeaderError, MAX_HEADER_LEN};
@@ -14,6 +12,7 @@ use crate::format::manifest::SegmentEntry;
 use crate::format::names;
 use crate::format::segment::{SegmentHeader, StoreId};
 use crate::log::segment::Segment;
+use crate::sync::RwLock;
 
 /// The segments of a store, by number.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ const MAX_COLUMNS: usize = 100;
 /// The floors, lowest first. A file imports only from its own folder and from lower floors; `log`
 /// and `index` do not import each other.
 const FLOORS: &[&[&str]] = &[
-    &["error", "key", "resource", "options", "event"],
+    &["error", "key", "resource", "options", "event", "sync"],
     &["format"],
     &["disk"],
     &["log", "index"],
@@ -185,6 +185,31 @@ fn unsafe_stands_in_one_file() {
     check(broken.collect(), "what needs it goes through trait Disk, into src/disk/native.rs");
 }
 
+/// What a scheduler that the tests control would not see.
+fn unseen_waits(source: &Source) -> Vec<String> {
+    let exempt = ["src/sync", "src/disk/native"];
+    if !source.is_engine() || source.is_test() || exempt.iter().any(|e| source.path.starts_with(e))
+    {
+        return Vec::new();
+    }
+    let bans = ["parking_lot", "std::sync::atomic", "std::thread", "std::sync::mpsc"];
+    let locks = ["Mutex", "RwLock", "Condvar", "Barrier", "LazyLock", "atomic::"];
+    let seen = |line: &str| {
+        bans.iter().any(|ban| line.contains(ban))
+            || (line.contains("std::sync::") && locks.iter().any(|lock| line.contains(lock)))
+    };
+    let lines = source.code().filter(|(_, line)| seen(line));
+    lines.map(|(number, line)| format!("{}:{number} {}", source.path, line.trim())).collect()
+}
+
+#[test]
+fn threads_meet_where_tests_control_the_scheduler() {
+    check(
+        sources().iter().flat_map(unseen_waits).collect(),
+        "take locks, atomics and threads from crate::sync, so that the scheduled tests see them",
+    );
+}
+
 #[test]
 fn files_and_functions_fit() {
     let mut broken = Vec::new();
@@ -313,6 +338,8 @@ fn the_checks_see_what_they_look_for() {
     assert_eq!(against_floors(&upwards).len(), 1);
     assert_eq!(against_floors(&sideways).len(), 1);
     assert!(against_floors(&downwards).is_empty());
+    let lock = "use std::sync::{Arc, Mutex};\nuse std::sync::Arc;\nuse parking_lot::RwLock;\n";
+    assert_eq!(unseen_waits(&source("src/log/a.rs", lock)).len(), 2);
     let long = format!("    fn f(\n        a: u8,\n    ) {{\n{}    }}", "        x;\n".repeat(70));
     let lines: Vec<&str> = long.lines().collect();
     assert_eq!(functions(&lines), [(0, 74)]);

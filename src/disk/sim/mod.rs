@@ -34,10 +34,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use inode::Rng;
 use medium::{Change, Medium};
+
+use crate::sync::Mutex;
 
 /// A simulated disk. Clones share it.
 #[derive(Clone, Debug)]

@@ -1,0 +1,19 @@
+//! Locks, condition variables, atomics and threads: all that the engine orders itself by comes
+//! from here, so that a test can take over the scheduler.
+//!
+//! These are parking_lot's and the standard library's own. In a test build with
+//! `--cfg kindlog_shuttle` they are those of `shuttle`, which runs one thread at a time and picks
+//! the next one at each of these operations: [`scheduled`]. No feature turns that on.
+
+#[cfg(all(test, kindlog_shuttle))]
+mod scheduled;
+
+#[cfg(not(all(test, kindlog_shuttle)))]
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+#[cfg(not(all(test, kindlog_shuttle)))]
+pub(crate) use std::{sync::atomic, thread};
+
+#[cfg(all(test, kindlog_shuttle))]
+pub(crate) use scheduled::{Condvar, Mutex, MutexGuard, RwLock};
+#[cfg(all(test, kindlog_shuttle))]
+pub(crate) use shuttle::{sync::RwLockReadGuard, sync::atomic, thread};
