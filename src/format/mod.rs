@@ -1,6 +1,8 @@
 //! Bytes to values and back: the layout of every file. No I/O. The bytes are specified in
 //! `docs/format.md`.
 
+pub(crate) mod contents;
+pub(crate) mod entries;
 #[cfg(test)]
 mod example;
 pub(crate) mod file;
