@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{group, roll};
 use crate::error::{Error, Result};
 use crate::event::event;
-use crate::log::seal;
+use crate::format::contents::Contents;
 use crate::state::{Health, State};
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{Builder, JoinHandle};
@@ -71,7 +71,7 @@ pub(crate) fn seal_rolled(state: &State) -> Result<()> {
             rolled.map(|rolled| (rolled.segment.clone(), rolled.length, order.durable))
         };
         let Some((segment, length, durable)) = next else { return Ok(()) };
-        let sealed = seal::summarize(&segment, length)?;
+        let (_, sealed) = Contents::read(&segment, length)?;
         state.manifest.update(|manifest| {
             manifest.watermark = manifest.watermark.max(durable);
             manifest.seal(segment.id, sealed);

@@ -9,8 +9,8 @@ use super::group::{in_doubt, poison, publish};
 use super::roll;
 use crate::error::{Error, Result};
 use crate::event::event;
+use crate::format::contents::Contents;
 use crate::log::active::Active;
-use crate::log::seal;
 use crate::state::{Health, Order, State};
 use crate::sync::atomic::Ordering;
 
@@ -78,7 +78,7 @@ pub(crate) fn heal(state: &State, order: &mut Order) -> Result<()> {
             poison(order, &error);
             return Err(error);
         }
-        sealed.push((segment.id, seal::summarize(segment, *length)?));
+        sealed.push((segment.id, Contents::read(segment, *length)?.1));
     }
     let next = roll::take_next(state, 0)?;
     let durable = segment.position(end);

@@ -16,8 +16,8 @@ use crate::format::names;
 use crate::format::record::{FramePlace, Header};
 use crate::format::segment::HEADER_LEN;
 use crate::log::active::{Active, TRAILER_LEN};
+use crate::log::contents::Builder;
 use crate::log::scan::Frame;
-use crate::log::seal::Summary;
 use crate::log::segment::Segment;
 use crate::state::State;
 use crate::sync::atomic::Ordering;
@@ -118,18 +118,18 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
 fn publish(
     recovery: &Recovery,
     active: &Active,
-    mut kept: BTreeMap<SegmentId, (u64, Summary)>,
+    mut kept: BTreeMap<SegmentId, (u64, Builder)>,
     revision: u64,
     dropped: &mut Vec<SegmentId>,
 ) -> Result<()> {
     let mut segments: Vec<SegmentEntry> = Vec::new();
     for mut old in recovery.manifest.segments.iter().cloned() {
         if old.sealed.is_none() {
-            let Some((length, summary)) = kept.remove(&old.id()) else {
+            let Some((length, builder)) = kept.remove(&old.id()) else {
                 dropped.push(old.id());
                 continue;
             };
-            old.sealed = Some(summary.finish(length));
+            old.sealed = Some(builder.finish(length).1);
         }
         segments.push(old);
     }
@@ -151,8 +151,8 @@ struct Rewrite {
     active: Active,
     /// The commit at hand is copied.
     copying: bool,
-    /// Of each old segment that keeps frames: their end, and their sum.
-    kept: BTreeMap<SegmentId, (u64, Summary)>,
+    /// Of each old segment that keeps frames: their end, and what they hold.
+    kept: BTreeMap<SegmentId, (u64, Builder)>,
 }
 
 impl Rewrite {
@@ -178,9 +178,9 @@ impl Rewrite {
             self.copying |= source == Source::Tail || end > self.watermark;
         }
         if !self.copying {
-            let (end, summary) = self.kept.entry(segment.id).or_default();
+            let (end, builder) = self.kept.entry(segment.id).or_default();
             let frame = Frame { offset, header: *header, bytes: &bytes[..len as usize] };
-            summary.add(&frame);
+            builder.add(segment, &frame)?;
             *end = frame.end();
             return Ok(Location::new(segment.id, offset, len));
         }

@@ -2,9 +2,13 @@
 //! them all. Records go in at the end and are read by location; what they mean is not known here.
 
 pub(crate) mod active;
+pub(crate) mod contents;
+mod covering;
 pub(crate) mod manifest;
+pub(crate) mod merge;
 pub(crate) mod scan;
-pub(crate) mod seal;
 pub(crate) mod segment;
 pub(crate) mod segments;
 pub(crate) mod tail;
+#[cfg(test)]
+mod tests;

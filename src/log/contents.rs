@@ -1,0 +1,231 @@
+//! A segment's contents, built from its frames.
+
+use std::collections::BTreeMap;
+
+use super::covering::Covering;
+use super::scan::{Frame, Scan};
+use super::segment::Segment;
+use crate::error::{Error, Result};
+use crate::format::contents::{Contents, KindParts, Prefix, Totals};
+use crate::format::entries::{Encoder, Fields};
+use crate::format::location::UNIT;
+use crate::format::manifest::{KindRange, Sealed};
+use crate::format::record::{FrameType, Record};
+use crate::key;
+
+impl Contents {
+    /// Reads a segment's frames below `length`: what they are, and what the manifest keeps of a
+    /// segment that ends there.
+    ///
+    /// # Errors
+    /// `Corrupt` if they are not all sound: damage is never summed up, and so never sealed in.
+    pub(crate) fn read(segment: &Segment, length: u64) -> Result<(Contents, Sealed)> {
+        let mut builder = Builder::default();
+        let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, segment.first, length);
+        while let Some(frame) = scan.next().map_err(|e| Error::io("read", &segment.path, e))? {
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(bad) => {
+                    return Err(Error::corrupt(&segment.path, scan.offset(), bad.to_string()));
+                }
+            };
+            builder.add(segment, &frame)?;
+        }
+        Ok(builder.finish(length))
+    }
+}
+
+/// Takes frames one by one, in the order in which they lie in a segment.
+#[derive(Default)]
+pub(crate) struct Builder {
+    digest: crc32fast::Hasher,
+    totals: Totals,
+    puts: Option<(u64, u64)>,
+    kinds: BTreeMap<Box<str>, Records>,
+}
+
+impl Builder {
+    /// Adds the next frame, which is sound and lies in `segment`.
+    ///
+    /// # Errors
+    /// `Corrupt` if its key is malformed: a sound checksum over one was not written by this store.
+    pub(crate) fn add(&mut self, segment: &Segment, frame: &Frame<'_>) -> Result<()> {
+        let corrupt = |reason| Error::corrupt(&segment.path, frame.offset, reason);
+        self.digest.update(frame.checksums());
+        let record = frame.header.record(frame.bytes);
+        let totals = &mut self.totals;
+        totals.revision = totals.revision.max(record.revision);
+        if !record.frame_type.is_record() {
+            return Ok(());
+        }
+        totals.records += 1;
+        if record.frame_type == FrameType::Put {
+            let (first, last) = self.puts.unwrap_or((u64::MAX, 0));
+            self.puts = Some((first.min(record.revision), last.max(record.revision)));
+        }
+        if frame.header.internal {
+            totals.internal += 1;
+            return Ok(());
+        }
+        let kind = check_key(&record).map_err(|error| corrupt(error.to_string()))?;
+        let records = match self.kinds.get_mut(kind) {
+            Some(records) => records,
+            None => self.kinds.entry(kind.into()).or_default(),
+        };
+        records.add(&record, frame);
+        Ok(())
+    }
+
+    /// What the frames are, which end at `length`.
+    pub(crate) fn finish(self, length: u64) -> (Contents, Sealed) {
+        let totals = Totals { length, digest: self.digest.finalize(), ..self.totals };
+        let (mut parts, mut ranges) = (Vec::new(), Vec::new());
+        let mut kinds = self.kinds;
+        for (name, records) in &mut kinds {
+            // What is sorted is let go before the next kind is.
+            let (part, puts) = std::mem::take(records).finish(name);
+            let text = |id: Vec<u8>| String::from_utf8_lossy(&id).into_owned();
+            ranges.extend(puts.map(|(first, last)| KindRange {
+                kind: name.to_string(),
+                first_id: text(first),
+                last_id: text(last),
+            }));
+            parts.push(part);
+        }
+        let contents = Contents::encode(totals, parts);
+        let (first_put_revision, last_put_revision) = self.puts.unwrap_or((0, 0));
+        let Totals { digest, records, .. } = totals;
+        let sealed = Sealed {
+            length,
+            digest,
+            records,
+            first_put_revision,
+            last_put_revision,
+            kinds: ranges,
+        };
+        (contents, sealed)
+    }
+}
+
+/// The record's kind, if its key is well formed.
+fn check_key<'a>(record: &Record<'a>) -> Result<&'a str> {
+    let utf8 = |bytes: &'a [u8]| {
+        let invalid = |_| Error::InvalidKey { reason: "not UTF-8".to_owned() };
+        std::str::from_utf8(bytes).map_err(invalid)
+    };
+    let kind = utf8(record.kind)?;
+    key::check_kind(kind)?;
+    key::check_prefix(utf8(record.id)?)?;
+    Ok(kind)
+}
+
+/// The records of one kind, in the order in which they lie.
+#[derive(Default)]
+struct Records {
+    /// All ids, one behind the other.
+    ids: Vec<u8>,
+    puts_and_deletes: Vec<Keyed>,
+    prefixes: BTreeMap<Box<[u8]>, Fields>,
+    total_bytes: u64,
+    times: Option<(i64, i64)>,
+}
+
+/// A put or a delete, and where its id ends in `ids`.
+struct Keyed {
+    end: usize,
+    fields: Fields,
+}
+
+impl Records {
+    fn add(&mut self, record: &Record<'_>, frame: &Frame<'_>) {
+        let Record { revision, time, id, .. } = *record;
+        let len = frame.header.frame_len();
+        self.total_bytes += len;
+        let (offset, len) = ((frame.offset / UNIT) as u32, (len / UNIT) as u32);
+        let delete = record.frame_type != FrameType::Put;
+        let fields = Fields { revision, offset, len, delete };
+        if record.frame_type == FrameType::DeletePrefix {
+            let newest = self.prefixes.entry(id.into()).or_insert(fields);
+            if newest.revision < revision {
+                *newest = fields;
+            }
+            return;
+        }
+        if !delete {
+            let (oldest, newest) = self.times.unwrap_or((time, time));
+            self.times = Some((oldest.min(time), newest.max(time)));
+        }
+        self.ids.extend_from_slice(id);
+        self.puts_and_deletes.push(Keyed { end: self.ids.len(), fields });
+    }
+
+    #[inline]
+    fn id(&self, at: usize) -> &[u8] {
+        let start = if at == 0 { 0 } else { self.puts_and_deletes[at - 1].end };
+        &self.ids[start..self.puts_and_deletes[at].end]
+    }
+
+    /// By id, the newest record of each first.
+    ///
+    /// Sorted by the eight bytes after what all ids have in common, which decide nearly always: the
+    /// ids themselves lie scattered in memory.
+    fn order(&self, common: usize) -> Vec<u32> {
+        let head = |at: usize| {
+            let rest = &self.id(at)[common..];
+            let mut head = [0; 8];
+            let len = rest.len().min(8);
+            head[..len].copy_from_slice(&rest[..len]);
+            (u64::from_be_bytes(head), at as u32)
+        };
+        let mut keys: Vec<(u64, u32)> = (0..self.puts_and_deletes.len()).map(head).collect();
+        keys.sort_unstable_by(|a, b| {
+            let id = |at: u32| &self.id(at as usize)[common..];
+            let age = |at: u32| (self.puts_and_deletes[at as usize].fields.revision, at);
+            a.0.cmp(&b.0).then_with(|| id(a.1).cmp(id(b.1))).then_with(|| age(b.1).cmp(&age(a.1)))
+        });
+        keys.into_iter().map(|(_, at)| at).collect()
+    }
+
+    /// The kind's part of the contents, and the first and the last id that was put.
+    fn finish(self, name: &str) -> (KindParts<'_>, Option<(Vec<u8>, Vec<u8>)>) {
+        let count = self.puts_and_deletes.len();
+        let common = (1..count)
+            .fold(if count == 0 { 0 } else { self.id(0).len() }, |common, at| {
+                common_len(&self.id(0)[..common], self.id(at))
+            });
+        let order = self.order(common);
+        let common =
+            order.first().map_or(Vec::new(), |at| self.id(*at as usize)[..common].to_vec());
+        let prefixes = self.prefixes.iter().map(|(prefix, fields)| (&**prefix, fields.revision));
+        let mut covering = Covering::new(prefixes.collect());
+        let mut entries = Encoder::new(&common);
+        let (mut count, mut last): (u64, Option<&[u8]>) = (0, None);
+        let mut puts: Option<(&[u8], &[u8])> = None;
+        for at in order {
+            let (id, fields) = (self.id(at as usize), self.puts_and_deletes[at as usize].fields);
+            if !fields.delete {
+                puts = Some((puts.map_or(id, |(first, _)| first), id));
+            }
+            if last == Some(id) {
+                continue;
+            }
+            last = Some(id);
+            if covering.revision(id) <= fields.revision {
+                entries.push(id, fields);
+                count += 1;
+            }
+        }
+        let puts = puts.map(|(first, last)| (first.to_vec(), last.to_vec()));
+        let prefixes = self.prefixes.into_iter();
+        let prefixes = prefixes.map(|(prefix, fields)| Prefix { prefix, fields }).collect();
+        let (oldest, newest) = self.times.unwrap_or((i64::MAX, i64::MIN));
+        let total_bytes = self.total_bytes;
+        let part =
+            KindParts { name, total_bytes, oldest, newest, count, common, entries, prefixes };
+        (part, puts)
+    }
+}
+
+fn common_len(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}

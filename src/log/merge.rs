@@ -1,0 +1,175 @@
+//! Several segments' contents as one: the newest record of each id.
+
+use crate::format::contents::Contents;
+use crate::format::entries::{Decoder, Fields};
+use crate::format::location::{Location, Place, SegmentId};
+
+use super::covering::Covering;
+
+/// The contents of several segments, merged kind by kind.
+///
+/// The revision decides which record of an id is the newest, and what a tombstone covers; the
+/// order of the segments means nothing. Kinds are independent of each other, so that several
+/// threads can each merge one.
+#[derive(Debug)]
+pub(crate) struct Merge<'a> {
+    sources: Vec<(SegmentId, &'a Contents)>,
+}
+
+impl<'a> Merge<'a> {
+    pub(crate) fn new(sources: Vec<(SegmentId, &'a Contents)>) -> Merge<'a> {
+        Merge { sources }
+    }
+
+    /// The kinds of which anything is there, tombstones and dead bytes too, in order.
+    pub(crate) fn kinds(&self) -> Vec<&'a str> {
+        let kinds = self.sources.iter().flat_map(|(_, contents)| contents.kinds());
+        let mut names: Vec<&str> = kinds.map(|kind| &*kind.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The merge of one kind.
+    pub(crate) fn kind(&self, name: &str) -> KindMerge<'a> {
+        let mut sources = Vec::new();
+        let mut prefixes: Vec<PrefixTombstone<'a>> = Vec::new();
+        for (segment, contents) in &self.sources {
+            let Some(kind) = contents.kind(name) else { continue };
+            sources.push(Source { segment: *segment, entries: contents.entries(kind) });
+            prefixes.extend(kind.prefixes.iter().map(|tombstone| PrefixTombstone {
+                prefix: &tombstone.prefix,
+                segment: *segment,
+                fields: tombstone.fields,
+            }));
+        }
+        KindMerge::new(sources, newest(prefixes))
+    }
+}
+
+/// Of each prefix the newest tombstone, in order; without those that another one makes useless: it
+/// is newer, and its prefix is one of theirs.
+fn newest(mut all: Vec<PrefixTombstone<'_>>) -> Vec<PrefixTombstone<'_>> {
+    all.sort_unstable_by_key(|one| (one.prefix, std::cmp::Reverse(one.fields.revision)));
+    all.dedup_by(|one, before| one.prefix == before.prefix);
+    let pairs = all.iter().map(|one| (one.prefix, one.fields.revision)).collect();
+    let mut covering = Covering::new(pairs);
+    all.retain(|one| covering.revision(one.prefix) <= one.fields.revision);
+    all
+}
+
+/// The newest tombstone of a prefix.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PrefixTombstone<'a> {
+    pub(crate) prefix: &'a [u8],
+    pub(crate) segment: SegmentId,
+    pub(crate) fields: Fields,
+}
+
+/// The newest record of an id.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) id: &'a [u8],
+    pub(crate) revision: u64,
+    pub(crate) location: Location,
+    /// It is the tombstone of the id, not a put.
+    pub(crate) delete: bool,
+    /// A prefix tombstone is newer: the record is dead, put or not.
+    pub(crate) covered: bool,
+}
+
+/// Goes through the ids of one kind in order.
+#[derive(Debug)]
+pub(crate) struct KindMerge<'a> {
+    sources: Vec<Source<'a>>,
+    /// The sources that have entries left, a heap: the least id on top, of one id the newest.
+    heap: Vec<usize>,
+    prefixes: Vec<PrefixTombstone<'a>>,
+    covering: Covering<'a>,
+    id: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Source<'a> {
+    segment: SegmentId,
+    entries: Decoder<'a>,
+}
+
+impl Source<'_> {
+    /// Moves to the next entry; false if there is none.
+    #[inline]
+    fn advance(&mut self) -> bool {
+        self.entries.step().expect("contents were gone through when they were made or read")
+    }
+}
+
+impl<'a> KindMerge<'a> {
+    fn new(mut sources: Vec<Source<'a>>, prefixes: Vec<PrefixTombstone<'a>>) -> KindMerge<'a> {
+        let heap = (0..sources.len()).filter(|at| sources[*at].advance()).collect();
+        let pairs = prefixes.iter().map(|one| (one.prefix, one.fields.revision)).collect();
+        let covering = Covering::new(pairs);
+        let mut merge = KindMerge { sources, heap, prefixes, covering, id: Vec::new() };
+        for at in (0..merge.heap.len() / 2).rev() {
+            merge.sift(at);
+        }
+        merge
+    }
+
+    /// The prefix tombstones that count, in the order of prefixes.
+    pub(crate) fn prefixes(&self) -> &[PrefixTombstone<'a>] {
+        &self.prefixes
+    }
+
+    /// The next id.
+    pub(crate) fn next(&mut self) -> Option<Entry<'_>> {
+        let top = &self.sources[*self.heap.first()?];
+        let (fields, segment) = (top.entries.fields(), top.segment);
+        self.id.clear();
+        self.id.extend_from_slice(top.entries.id());
+        self.pop();
+        while self.heap.first().is_some_and(|top| self.sources[*top].entries.id() == self.id) {
+            // An older record of the same id.
+            self.pop();
+        }
+        let covered = self.covering.revision(&self.id) > fields.revision;
+        let Fields { revision, offset, len, delete } = fields;
+        let location = Location { place: Place { segment, offset }, len };
+        Some(Entry { id: &self.id, revision, location, delete, covered })
+    }
+
+    /// Moves the topmost source on.
+    fn pop(&mut self) {
+        let Some(&top) = self.heap.first() else { return };
+        if !self.sources[top].advance() {
+            self.heap.swap_remove(0);
+        }
+        self.sift(0);
+    }
+
+    /// Whether a source's entry comes before another's: by id, then the newer one. A record that
+    /// stands in two segments is the same in both.
+    #[inline]
+    fn is_before(&self, one: usize, other: usize) -> bool {
+        let (one, other) = (&self.sources[one], &self.sources[other]);
+        let rank = |source: &Source<'_>| (source.entries.fields().revision, source.segment);
+        let order = one.entries.id().cmp(other.entries.id());
+        order.then_with(|| rank(other).cmp(&rank(one))).is_lt()
+    }
+
+    fn sift(&mut self, mut at: usize) {
+        loop {
+            let (left, right) = (2 * at + 1, 2 * at + 2);
+            if left >= self.heap.len() {
+                return;
+            }
+            let right_is_less =
+                right < self.heap.len() && self.is_before(self.heap[right], self.heap[left]);
+            let least = if right_is_less { right } else { left };
+            if !self.is_before(self.heap[least], self.heap[at]) {
+                return;
+            }
+            self.heap.swap(at, least);
+            at = least;
+        }
+    }
+}

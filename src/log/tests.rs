@@ -1,0 +1,221 @@
+//! Contents and their merge against a map, on histories whose records lie anywhere.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::disk::memory::MemoryDisk;
+use crate::format::contents::Contents;
+use crate::format::location::{Location, SegmentId};
+use crate::format::manifest::Sealed;
+use crate::format::record::{FramePlace, FrameType, Record};
+use crate::log::active::Active;
+use crate::log::merge::Merge;
+use crate::log::segment::Segment;
+use crate::log::segments::Segments;
+
+/// xorshift64*: the same sequence for the same seed, on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
+    }
+}
+
+/// One record of a history.
+#[derive(Clone, Debug)]
+struct Written {
+    frame_type: FrameType,
+    revision: u64,
+    kind: &'static str,
+    id: String,
+}
+
+/// What is alive after a history: the revision of each key.
+type Alive = BTreeMap<(&'static str, String), u64>;
+
+const KINDS: [&str; 3] = ["Agent", "AgentRun", "Log"];
+const PREFIXES: [&str; 6] = ["", "a", "ab", "abc", "b", "ba"];
+
+fn id(random: &mut Random) -> String {
+    let letters = (0..1 + random.below(4)).map(|_| ["a", "b", "c"][random.below(3)]);
+    letters.collect()
+}
+
+/// Commits of one or several changes, each key once in each, prefix deletes first.
+fn history(random: &mut Random, commits: u64) -> (Vec<Written>, Alive) {
+    let (mut records, mut alive) = (Vec::new(), Alive::new());
+    for revision in 1..=commits {
+        let kind = KINDS[random.below(3)];
+        let mut write = |frame_type, id: String| {
+            records.push(Written { frame_type, revision, kind, id });
+        };
+        if random.below(9) == 0 {
+            let prefix = PREFIXES[random.below(6)];
+            write(FrameType::DeletePrefix, prefix.to_owned());
+            alive.retain(|(k, id), _| *k != kind || !id.starts_with(prefix));
+        }
+        let mut changes = BTreeMap::new();
+        for _ in 0..random.below(4) {
+            changes.insert(id(random), random.below(4));
+        }
+        for (id, choice) in changes {
+            match choice {
+                0 => {
+                    write(FrameType::Delete, id.clone());
+                    alive.remove(&(kind, id));
+                }
+                _ => {
+                    write(FrameType::Put, id.clone());
+                    alive.insert((kind, id), revision);
+                }
+            }
+        }
+    }
+    (records, alive)
+}
+
+/// Writes records to a segment of their own.
+fn segment(segments: &Segments, number: u32, records: &[Written]) -> (Arc<Segment>, u64) {
+    let (base, capacity) = (u64::from(number) << 20, 1 << 20);
+    let segment = segments.create(SegmentId(number), base, capacity).expect("a segment");
+    let mut active = Active::new(segment.clone(), segment.first);
+    for Written { frame_type, revision, kind, id } in records {
+        let place = FramePlace { watermark: None, left: 0, start: true, sync: false };
+        let value: &[u8] = if *frame_type == FrameType::Put { &[7; 90][id.len()..] } else { b"" };
+        let (revision, time) = (*revision, *revision as i64 - 50);
+        let (kind, id) = (kind.as_bytes(), id.as_bytes());
+        let record = Record { frame_type: *frame_type, revision, time, kind, id, value };
+        active.begin(record.max_frame_len());
+        active.encode(&place, &record);
+        active.seal();
+    }
+    active.append_bare(FrameType::End, 0, base);
+    active.flush().expect("it has room");
+    let end = active.end();
+    (segment, end)
+}
+
+/// What a merge says is alive, and where; all that it must keep is checked on the way.
+fn merged(contents: &[(SegmentId, &Contents)]) -> BTreeMap<(String, String), (u64, Location)> {
+    let merge = Merge::new(contents.to_vec());
+    let mut found = BTreeMap::new();
+    for name in merge.kinds() {
+        let mut kind = merge.kind(name);
+        assert!(kind.prefixes().is_sorted_by(|a, b| a.prefix < b.prefix));
+        let mut last = Vec::new();
+        while let Some(entry) = kind.next() {
+            assert!(*last < *entry.id, "ids ascend");
+            last = entry.id.to_vec();
+            if !entry.delete && !entry.covered {
+                let key = (name.to_owned(), String::from_utf8_lossy(entry.id).into_owned());
+                found.insert(key, (entry.revision, entry.location));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn wherever_records_lie_the_newest_ones_are_found() {
+    for seed in 1..400 {
+        let mut random = Random(seed << 32 | 0x7f4a_7c15);
+        let (records, alive) = history(&mut random, seed % 70);
+        let count = 1 + random.below(5);
+        let mut heaps = vec![Vec::new(); count];
+        // As a log is, or as compaction leaves it: any record anywhere.
+        let in_order = seed % 3 == 0;
+        for (i, record) in records.iter().enumerate() {
+            let at = if in_order { i * count / records.len() } else { random.below(count) };
+            heaps[at].push(record.clone());
+        }
+        let segments = Segments::new(Arc::new(MemoryDisk::default()), [7; 16], false);
+        let mut all = Vec::new();
+        for (number, heap) in heaps.iter().enumerate() {
+            let (segment, end) = segment(&segments, number as u32, heap);
+            let (contents, sealed) = Contents::read(&segment, end).expect("sound frames");
+            check_totals(&contents, &sealed, heap);
+            segments.insert(segment.clone());
+            all.push((segment.id, contents));
+        }
+        let sources: Vec<_> = all.iter().map(|(id, contents)| (*id, contents)).collect();
+        let found = merged(&sources);
+        let revisions = found.iter().map(|((k, i), (r, _))| ((&**k, i.clone()), *r));
+        assert_eq!(revisions.collect::<Alive2<'_>>(), borrowed(&alive), "seed {seed}");
+        for ((kind, id), (revision, location)) in &found {
+            let segment = segments.get(location.place.segment).expect("it is there");
+            let bytes = segment.frame(location.place.offset_bytes()).expect("it is written");
+            let position = segment.position(location.place.offset_bytes());
+            let header = crate::format::record::decode(&bytes, segment.salt, position);
+            let header = header.expect("a frame is there");
+            let record = header.record(&bytes);
+            assert_eq!((record.kind, record.id), (kind.as_bytes(), id.as_bytes()));
+            assert_eq!((record.revision, header.frame_len()), (*revision, location.len_bytes()));
+        }
+        let decode = |contents: &Contents| {
+            Contents::decode(contents.totals, contents.payload().to_vec()).expect("it was encoded")
+        };
+        let again: Vec<_> = all.iter().map(|(id, contents)| (*id, decode(contents))).collect();
+        let mut again: Vec<_> = again.iter().map(|(id, contents)| (*id, contents)).collect();
+        again.reverse();
+        assert_eq!(merged(&again), found, "seed {seed}");
+    }
+}
+
+type Alive2<'a> = BTreeMap<(&'a str, String), u64>;
+
+fn borrowed(alive: &Alive) -> Alive2<'_> {
+    alive.iter().map(|((kind, id), revision)| ((*kind, id.clone()), *revision)).collect()
+}
+
+/// What is told of a segment as a whole.
+fn check_totals(contents: &Contents, sealed: &Sealed, records: &[Written]) {
+    let puts = records.iter().filter(|one| one.frame_type == FrameType::Put);
+    let revisions = puts.clone().map(|one| one.revision);
+    assert_eq!(sealed.records, records.len() as u64);
+    assert_eq!(sealed.first_put_revision, revisions.clone().min().unwrap_or(0));
+    assert_eq!(sealed.last_put_revision, revisions.max().unwrap_or(0));
+    assert_eq!(contents.totals.digest, sealed.digest);
+    let last = records.iter().map(|one| one.revision).max().unwrap_or(0);
+    assert_eq!(contents.totals.revision, last);
+    for kind in KINDS {
+        let mine = puts.clone().filter(|one| one.kind == kind);
+        let range = sealed.kinds.iter().find(|range| range.kind == kind);
+        let first = mine.clone().map(|one| &*one.id).min();
+        assert_eq!(range.map(|range| &*range.first_id), first);
+        assert_eq!(range.map(|r| &*r.last_id), mine.clone().map(|one| &*one.id).max());
+        let Some(held) = contents.kind(kind) else {
+            assert!(records.iter().all(|one| one.kind != kind));
+            continue;
+        };
+        let oldest = mine.clone().map(|one| one.revision as i64 - 50).min();
+        assert_eq!(held.oldest, oldest.unwrap_or(i64::MAX));
+        let newest = mine.map(|one| one.revision as i64 - 50).max();
+        assert_eq!(held.newest, newest.unwrap_or(i64::MIN));
+    }
+}
+
+/// Each byte of a payload, changed to others: it is refused, or what it says keeps the rules, and a
+/// merge of it ends.
+#[test]
+fn payloads_that_were_changed_are_refused_or_keep_the_rules() {
+    let mut random = Random(77);
+    let (records, _) = history(&mut random, 30);
+    let segments = Segments::new(Arc::new(MemoryDisk::default()), [7; 16], false);
+    let (segment, end) = segment(&segments, 3, &records);
+    let (contents, _) = Contents::read(&segment, end).expect("sound frames");
+    for at in 0..contents.payload().len() {
+        let cut = Contents::decode(contents.totals, contents.payload()[..at].to_vec());
+        assert!(cut.is_err(), "cut at {at}");
+        for value in 0..=255 {
+            let mut payload = contents.payload().to_vec();
+            payload[at] = value;
+            if let Ok(changed) = Contents::decode(contents.totals, payload) {
+                merged(&[(segment.id, &changed)]);
+            }
+        }
+    }
+}
