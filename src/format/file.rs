@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  7  "KINDLOG"
-//!  7  1  file type: 'S' segment, 'M' manifest, 'T' tail
+//!  7  1  file type: 'S' segment, 'M' manifest, 'T' tail, 'H' hint
 //!  8  2  version, 1
 //! 10  2  extension length in bytes, a multiple of 8
 //! 12  4  required flags: an unknown one refuses to open
@@ -32,6 +32,7 @@ pub(crate) enum FileType {
     Segment = b'S' as isize,
     Manifest = b'M' as isize,
     Tail = b'T' as isize,
+    Hint = b'H' as isize,
 }
 
 /// Why a header was refused.

@@ -6,6 +6,7 @@ pub(crate) mod entries;
 #[cfg(test)]
 mod example;
 pub(crate) mod file;
+pub(crate) mod hint;
 pub(crate) mod location;
 pub(crate) mod manifest;
 #[rustfmt::skip]

@@ -28,6 +28,14 @@ impl Segments {
         Segments { disk, store_id, mapped, list: RwLock::default() }
     }
 
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    pub(super) fn store_id(&self) -> StoreId {
+        self.store_id
+    }
+
     /// The segment that a location points into.
     pub(crate) fn get(&self, id: SegmentId) -> Option<Arc<Segment>> {
         let list = self.list.read();
