@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
+use super::bulk::Bulk;
 use super::chunk::Chunk;
 use super::history::{Detached, Earlier, History, Pruned};
 use super::ordered::Ordered;
@@ -189,6 +190,18 @@ impl Kind {
             }
             None => self.points.insert(hash, new),
         }
+    }
+
+    /// Takes over all that was gathered for this kind, in which nothing is yet.
+    pub(super) fn fill_with(&self, bulk: Bulk<'_>) {
+        let Bulk { leaves, slots, usage, .. } = bulk;
+        let mut state = self.state.write();
+        debug_assert!(state.ordered.is_empty());
+        self.count.store(leaves.len() as u64, Release);
+        state.ordered = Ordered::settled_with(leaves);
+        state.usage = usage;
+        drop(state);
+        self.points.fill(slots);
     }
 
     /// A record was written that deletes something, or that is dead already.

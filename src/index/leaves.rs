@@ -202,6 +202,11 @@ impl Leaves {
         self.add(low, Leaf::build(scratch, 0..scratch.len()));
     }
 
+    /// Adds all that is in `chunk`, which fits a leaf and lies behind all there is, as a leaf.
+    pub(super) fn append(&mut self, chunk: &Chunk) {
+        self.add(chunk.id(0).into(), Leaf::build(chunk, 0..chunk.len()));
+    }
+
     fn add(&mut self, first: Box<[u8]>, leaf: Leaf) {
         self.entries += leaf.len();
         self.heap += first.len() + leaf.size() + ENTRY_OVERHEAD;

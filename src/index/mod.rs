@@ -16,6 +16,7 @@
 //!                └─ usage     bytes by segment          scan     leaves + history
 //! ```
 
+mod bulk;
 mod chunk;
 mod history;
 mod kind;
@@ -40,6 +41,7 @@ use foldhash::quality::RandomState;
 
 use crate::sync::RwLock;
 
+pub(crate) use bulk::Bulk;
 pub(crate) use chunk::Chunk;
 pub(crate) use history::Earlier;
 pub(crate) use kind::Kind;

@@ -37,6 +37,11 @@ impl Ordered {
         &self.leaves
     }
 
+    /// An order of ids that are all in leaves.
+    pub(super) fn settled_with(leaves: Leaves) -> Ordered {
+        Ordered { leaves, ..Ordered::default() }
+    }
+
     pub(super) fn size(&self) -> usize {
         self.leaves.size() + self.draining.size() + self.fresh.size()
     }
@@ -73,6 +78,10 @@ impl Ordered {
         while !self.draining.is_empty() {
             self.drain_some();
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.leaves.len() == 0 && self.is_settled()
     }
 
     pub(super) fn is_settled(&self) -> bool {

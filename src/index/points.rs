@@ -8,6 +8,9 @@ const SHARDS: usize = 16;
 /// A table grows when it is fuller than this share.
 const LOAD_NUM: usize = 4;
 const LOAD_DEN: usize = 5;
+/// A table that is made at once is filled up to this share.
+const FILL_NUM: usize = 2;
+const FILL_DEN: usize = 3;
 const EMPTY: u32 = u32::MAX;
 
 /// The point lookups of a kind: open-addressing tables in shards.
@@ -55,6 +58,19 @@ struct Table {
     version: u32,
 }
 
+/// Slots gathered by shard, so that each table is filled at once.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    shards: [Vec<Slot>; SHARDS],
+}
+
+impl Slots {
+    #[inline]
+    pub(super) fn push(&mut self, hash: u64, place: Place) {
+        self.shards[shard(hash)].push(Slot::new(hash as u32, place));
+    }
+}
+
 /// The slots of a detached table, to be freed elsewhere.
 #[derive(Debug)]
 pub(super) struct Retired {
@@ -63,6 +79,18 @@ pub(super) struct Retired {
 }
 
 impl Table {
+    /// A table that takes a good many more before it has to grow.
+    fn with(slots: &[Slot]) -> Table {
+        if slots.is_empty() {
+            return Table::default();
+        }
+        let size = slots.len() * FILL_DEN / FILL_NUM + 4;
+        let empty = vec![EMPTY_SLOT; size].into_boxed_slice();
+        let mut table = Table { slots: empty, len: slots.len() as u32, version: 1 };
+        slots.iter().for_each(|slot| table.put(*slot));
+        table
+    }
+
     #[inline]
     fn home(&self, hash: u32) -> usize {
         ((u64::from(hash) * self.slots.len() as u64) >> 32) as usize
@@ -141,6 +169,12 @@ impl Table {
     }
 }
 
+/// A hash's shard, by its high half; its low half is the slot's.
+#[inline]
+fn shard(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
+}
+
 /// A lookup under way: the candidates for one hash, one after another.
 ///
 /// Between two of them the table may change. If slots moved in between, it starts over, and may
@@ -175,10 +209,16 @@ impl Points {
         Points { shards: std::array::from_fn(|_| RwLock::default()) }
     }
 
-    /// By the hash's high half; its low half is the slot's.
     #[inline]
     fn shard(&self, hash: u64) -> &RwLock<Table> {
-        &self.shards[(hash >> 32) as usize % SHARDS]
+        &self.shards[shard(hash)]
+    }
+
+    /// Fills the tables, which are empty.
+    pub(super) fn fill(&self, slots: Slots) {
+        for (shard, slots) in self.shards.iter().zip(slots.shards) {
+            *shard.write() = Table::with(&slots);
+        }
     }
 
     pub(super) fn insert(&self, hash: u64, place: Place) {

@@ -117,6 +117,27 @@ impl Usage {
         }
     }
 
+    /// A segment holds so many bytes of the kind, live and dead.
+    pub(super) fn note_segment(
+        &mut self,
+        segment: SegmentId,
+        total_bytes: u64,
+        oldest: i64,
+        newest: i64,
+    ) {
+        let row = self.row(segment);
+        row.total_bytes += total_bytes;
+        row.oldest = row.oldest.min(oldest);
+        row.newest = row.newest.max(newest);
+    }
+
+    /// Of the bytes of a segment that was noted, these are a live record.
+    pub(super) fn note_live(&mut self, location: Location) {
+        let row = self.row(location.place.segment);
+        row.live_count += 1;
+        row.live_bytes += location.len_bytes();
+    }
+
     /// Bytes were written that nothing will ever point to.
     pub(super) fn note_dead(&mut self, segment: SegmentId, bytes: u64) {
         self.row(segment).total_bytes += bytes;
