@@ -69,7 +69,7 @@ pub use engine::batch::Batch;
 pub use engine::commit::Expect;
 pub use engine::doctor::Diagnosis;
 pub use engine::examine::{Damage, LostRecord};
-pub use engine::recover::{Discarded, RecoveryReport};
+pub use engine::report::{Discarded, RecoveryReport};
 pub use engine::salvage::SalvageReport;
 pub use engine::scan::{KeyIter, Scan, ScanIter};
 pub use engine::stats::{KindStats, SegmentStats, Stats};

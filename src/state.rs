@@ -22,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::disk::{Disk, Lock};
 use crate::error::{Error, Result};
+use crate::format::contents::Contents;
 use crate::format::location::Location;
 use crate::index::{Index, Kind};
 use crate::log::active::Active;
@@ -54,6 +55,8 @@ pub(crate) struct State {
     pub(crate) applying: AtomicU64,
     pub(crate) closed: AtomicBool,
     pub(crate) lock: Mutex<Option<Box<dyn Lock>>>,
+    /// What hints are to be written of, in the background. No lock is taken while it is held.
+    pub(crate) hints_due: Mutex<Vec<(Arc<Segment>, Contents)>>,
     pub(crate) background: Background,
     pub(crate) counters: Counters,
 }
@@ -96,6 +99,8 @@ pub(crate) struct Order {
     pub(crate) commit_end: u64,
     /// The position at which the log ended when it was opened.
     pub(crate) opened_at: u64,
+    /// The offset in the active segment below which its hint tells of it; 0 without one.
+    pub(crate) hinted: u64,
     /// Bytes of commits that no sync has covered.
     pub(crate) unsynced: u64,
     /// Commits that are ordered but not visible, oldest first.

@@ -13,6 +13,18 @@ pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard
 #[cfg(not(all(test, kindlog_shuttle)))]
 pub(crate) use std::{sync::atomic, thread};
 
+/// How many threads can work at the same time.
+#[cfg(not(all(test, kindlog_shuttle)))]
+pub(crate) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The scheduled threads take turns; two of them show all that more would.
+#[cfg(all(test, kindlog_shuttle))]
+pub(crate) fn processors() -> usize {
+    2
+}
+
 #[cfg(all(test, kindlog_shuttle))]
 pub(crate) use scheduled::{Condvar, Mutex, MutexGuard, RwLock};
 #[cfg(all(test, kindlog_shuttle))]

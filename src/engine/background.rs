@@ -6,6 +6,7 @@ use super::{group, roll};
 use crate::error::{Error, Result};
 use crate::event::event;
 use crate::format::contents::Contents;
+use crate::log::segment::Segment;
 use crate::state::{Health, State};
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{Builder, JoinHandle};
@@ -54,6 +55,7 @@ fn run(state: &State) {
             }
         }
         clean(state);
+        write_hints(state);
     }
 }
 
@@ -71,7 +73,7 @@ pub(crate) fn seal_rolled(state: &State) -> Result<()> {
             rolled.map(|rolled| (rolled.segment.clone(), rolled.length, order.durable))
         };
         let Some((segment, length, durable)) = next else { return Ok(()) };
-        let (_, sealed) = Contents::read(&segment, length)?;
+        let (contents, sealed) = Contents::read(&segment, length)?;
         state.manifest.update(|manifest| {
             manifest.watermark = manifest.watermark.max(durable);
             manifest.seal(segment.id, sealed);
@@ -79,6 +81,25 @@ pub(crate) fn seal_rolled(state: &State) -> Result<()> {
         // The room ahead that was never used. The length is already what counts.
         let _ = segment.file.set_len(length);
         state.order.lock().rolled.retain(|rolled| rolled.segment.id != segment.id);
+        write_hint(state, &segment, &contents);
+    }
+}
+
+/// Writes the hints that sealed segments lack. What fails is left to the next open.
+pub(crate) fn write_hints(state: &State) {
+    loop {
+        let Some((segment, contents)) = state.hints_due.lock().pop() else { return };
+        write_hint(state, &segment, &contents);
+    }
+}
+
+/// Writes a segment's hint, unless the segment has gone meanwhile.
+pub(crate) fn write_hint(state: &State, segment: &Segment, contents: &Contents) {
+    if state.segments.get(segment.id).is_none() {
+        return;
+    }
+    if let Err(error) = state.segments.write_hint(segment, contents) {
+        event!(warn, "no hint for {}: {error}", segment.path.display());
     }
 }
 

@@ -3,11 +3,16 @@
 use super::{background, group, roll};
 use crate::error::{Error, Result};
 use crate::event::event;
+use crate::format::contents::Contents;
 use crate::format::names;
 use crate::format::record::FrameType;
+use crate::log::segment::Segment;
 use crate::state::{Health, Order, State};
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
+
+/// How much of the last segment may be without a hint: it is soon read.
+const UNHINTED_LEN: u64 = 1 << 20;
 
 /// Closes the store for all its handles. What was handed out stays readable. The background thread
 /// has ended.
@@ -33,10 +38,29 @@ pub(crate) fn close(state: &State) -> Result<()> {
         let _ = pending.ticket.set(Err(Error::Closed));
     }
     state.synced.notify_all();
+    let last = order.active.as_ref().map(|active| (active.segment.clone(), active.end()));
+    let hinted = order.hinted;
     drop(order);
+    background::write_hints(state);
+    if let (Ok(()), Some((segment, end))) = (&closed, last) {
+        hint_last(state, &segment, hinted, end);
+    }
     drop(state.lock.lock().take());
     event!(info, "closed {}: {closed:?}", state.disk.path().display());
     closed
+}
+
+/// Writes a hint of the segment that the store is closed in, so that opening it reads no values,
+/// unless there is one that tells of nearly all of it.
+fn hint_last(state: &State, segment: &Segment, hinted: u64, end: u64) {
+    if end - hinted.max(segment.first) <= UNHINTED_LEN {
+        return;
+    }
+    // Damage, if that is what it is, is for the next open to find.
+    match Contents::read(segment, end) {
+        Ok((contents, _)) => background::write_hint(state, segment, &contents),
+        Err(error) => event!(warn, "no hint for {}: {error}", segment.path.display()),
+    }
 }
 
 fn finish(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::examine::{Damage, examine};
-use super::recover::{self, RecoveryReport};
+use super::recover;
+use super::report::RecoveryReport;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::options::Options;

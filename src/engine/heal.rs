@@ -71,14 +71,16 @@ pub(crate) fn heal(state: &State, order: &mut Order) -> Result<()> {
     // deleted would come back.
     let rolled = order.rolled.iter().map(|rolled| (rolled.segment.clone(), rolled.length));
     let closing: Vec<_> = rolled.chain([(segment.clone(), end)]).collect();
-    let mut sealed = Vec::with_capacity(closing.len());
+    let (mut sealed, mut hints) = (Vec::with_capacity(closing.len()), Vec::new());
     for (segment, length) in &closing {
         if let Err(source) = segment.file.sync() {
             let error = Error::in_doubt("sync", &segment.path, source);
             poison(order, &error);
             return Err(error);
         }
-        sealed.push((segment.id, Contents::read(segment, *length)?.1));
+        let (contents, seal) = Contents::read(segment, *length)?;
+        sealed.push((segment.id, seal));
+        hints.push((segment.clone(), contents));
     }
     let next = roll::take_next(state, 0)?;
     let durable = segment.position(end);
@@ -91,12 +93,15 @@ pub(crate) fn heal(state: &State, order: &mut Order) -> Result<()> {
         return Err(error);
     }
     order.rolled.clear();
+    state.hints_due.lock().append(&mut hints);
+    state.tell_now();
     for (segment, length) in &closing {
         // The room ahead that was never used. The length is already what counts.
         let _ = segment.file.set_len(*length);
     }
     let first = next.first;
     order.active = Some(Active::new(next, first));
+    order.hinted = 0;
     order.durable = order.durable.max(durable);
     order.asked = false;
     order.health = Health::Good;

@@ -1,30 +1,30 @@
 //! Opening: manifest, segments, the log's end, the index; for the owner also a new place to write.
 //!
-//! Nothing on disk changes before everything that is there has been read and found sound, and what
+//! Nothing on disk changes before everything that is to be read has been found sound, and what
 //! changes then is switched by one replacement of the manifest: a crash anywhere in between leaves
-//! the store as it was, to be recovered again.
+//! the store as it was, to be recovered again. To be read is all of the unsealed part, after an
+//! unclean stop, and of the rest what no hint tells of.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::replay::Replay;
+use super::load::{self, Builders, Loaded};
+use super::report::{Discarded, RecoveryReport};
 use super::rewrite;
 use super::survey::Chain;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::event::event;
-use crate::format::location::Location;
-use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::manifest::Manifest;
 use crate::format::names;
 use crate::format::record::Header;
 use crate::format::segment::StoreId;
 use crate::index::Index;
 use crate::log::manifest::ManifestFile;
-use crate::log::scan::Scan;
+use crate::log::scan::{Frame, Scan};
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
 use crate::log::tail::TailCopy;
@@ -32,42 +32,6 @@ use crate::options::{MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, Options, ReadMode};
 use crate::state::{Health, Order, State, TailState};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, Mutex, thread};
-
-/// What opening the store found and did.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct RecoveryReport {
-    /// Records read: puts and deletes, live or not.
-    pub records: u64,
-    /// Bytes of the log that were read, the tail file's included.
-    pub bytes_read: u64,
-    /// Bytes behind the log's end that were discarded: commits that were being written when the
-    /// process or the machine stopped.
-    pub torn_bytes: u64,
-    /// Where the discarded bytes lie.
-    pub discarded: Vec<Discarded>,
-    /// Whether a `Sync` commit that was acknowledged may be among the discarded bytes: the medium
-    /// lost what it had promised, where nothing in the log can prove it. False is certain.
-    pub lost_acknowledged: bool,
-    /// The store had been closed in order.
-    pub clean: bool,
-    /// Bytes that no sync was known to cover and that were written again, into a new segment.
-    pub rewritten_bytes: u64,
-    /// How long it took.
-    pub elapsed: Duration,
-}
-
-/// A stretch of a file that is not part of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Discarded {
-    /// The segment's file.
-    pub file: PathBuf,
-    /// Where it begins.
-    pub offset: u64,
-    /// How long it is, up to the last byte that is not zero.
-    pub len: u64,
-}
 
 /// Opens a store on a disk.
 pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<State>, RecoveryReport)> {
@@ -96,10 +60,11 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<State>,
     report.elapsed = started.elapsed();
     event!(
         info,
-        "opened {}: {} records, {} bytes read, {} torn, {} rewritten, in {:?}",
+        "opened {}: {} records, {} bytes read, {} hints, {} torn, {} rewritten, in {:?}",
         state.disk.path().display(),
         report.records,
         report.bytes_read,
+        report.hints_used,
         report.torn_bytes,
         report.rewritten_bytes,
         report.elapsed
@@ -205,14 +170,17 @@ pub(super) struct Recovery {
     pub(super) chain: Chain,
     /// There was no manifest.
     pub(super) is_new: bool,
-    /// What the sealed segments said.
-    replay: Replay,
+    /// What the segments hold, as far as it is known.
+    pub(super) loaded: Vec<Loaded>,
+    /// What a hint says of the segment that the store was closed in. It is the first of `open`, and
+    /// read only behind that.
+    pub(super) hinted: Option<Loaded>,
     /// The store has a living owner elsewhere: only what is durable is read.
     owned: bool,
 }
 
 impl Recovery {
-    /// Reads all segments, and the sealed ones into the index.
+    /// Loads the sealed segments, and finds the log's end in the others.
     fn read(
         disk: Arc<dyn Disk>,
         options: Options,
@@ -229,57 +197,58 @@ impl Recovery {
         let segments = Segments::new(disk.clone(), manifest.store_id(), mapped);
         let state = new_state(disk, options, manifest.clone(), segments);
         let mut report = RecoveryReport { clean: manifest.clean, ..RecoveryReport::default() };
-        let mut open = Vec::new();
-        let mut replay = Replay::default();
-        for (i, entry) in manifest.segments.iter().enumerate() {
-            let segment = state.segments.open(entry, writable)?;
-            let Some(sealed) = &entry.sealed else {
-                open.push(Arc::new(segment));
+        let (mut sealed, mut open) = (Vec::new(), Vec::new());
+        for entry in &manifest.segments {
+            let segment = Arc::new(state.segments.open(entry, writable)?);
+            let Some(seal) = &entry.sealed else {
+                open.push(segment);
                 continue;
             };
-            // What is not sealed is read last, whatever lies before it.
-            replay.oldest_to_come =
-                if open.is_empty() { oldest_put(&manifest.segments[i + 1..]) } else { 0 };
-            let segment = Arc::new(segment);
-            segment.set_written(checked_len(&segment, sealed.length)?);
+            segment.set_written(checked_len(&segment, seal.length)?);
             state.segments.insert(segment.clone());
-            report.bytes_read += sealed.length;
-            replay_sealed(&state, &mut replay, &segment, sealed.length, sealed.digest)?;
+            sealed.push((segment, seal));
         }
+        let loaded = load::sealed(&state.segments, &sealed, &mut report)?;
         let tail = match manifest.tail && !owned {
             true => Some(TailCopy::read(&*state.disk, &manifest.store_id())?),
             false => None,
         };
-        let chain = survey(&open, tail.as_ref(), manifest.watermark, owned)?;
-        Ok(Recovery { state, manifest, report, open, chain, is_new, replay, owned })
+        // After an unclean stop the whole of the unsealed part is read: what of it is torn and what
+        // is rotten must be told now, before anything is built on it.
+        let hinted = match &open[..] {
+            [segment] if manifest.clean && !owned => {
+                let end = manifest.watermark.saturating_sub(segment.base);
+                load::closed(&state.segments, segment, end, &mut report)?
+            }
+            _ => None,
+        };
+        let from = hinted.as_ref().map(|hinted| hinted.contents.totals.length);
+        let chain = survey(&open, from, tail.as_ref(), manifest.watermark, owned)?;
+        Ok(Recovery { state, manifest, report, open, chain, is_new, loaded, hinted, owned })
     }
 
-    /// Reads the unsealed part into the index, and hands each of its commits' frames to `place`,
-    /// which says where in the end it lies. Nothing behind `limit`, a position, is read.
-    pub(super) fn replay_open(
+    /// Reads the unsealed part, as far as no hint tells of it, and hands each of its frames to
+    /// `take`. Nothing behind `limit`, a position, is read. Returns the highest revision.
+    pub(super) fn read_open(
         &mut self,
         limit: u64,
-        mut place: impl FnMut(Source, &Segment, u64, &Header, &[u8]) -> Result<Location>,
+        mut take: impl FnMut(Source, &Arc<Segment>, &Frame<'_>) -> Result<()>,
     ) -> Result<u64> {
-        let state = &self.state;
-        let replay = &mut self.replay;
-        replay.oldest_to_come = u64::MAX;
+        let mut revision = 0;
+        let mut from = self.hinted.as_ref().map(|hinted| hinted.contents.totals.length);
         for (segment, survey) in self.open.iter().zip(&self.chain.surveys).take(self.chain.reached)
         {
-            let end = readable_end(segment, survey.end, limit);
-            let mut scan =
-                Scan::new(&*segment.file, segment.salt, segment.base, segment.first, end);
+            let from = from.take().unwrap_or(segment.first);
+            let end = readable_end(segment, survey.end, limit).max(from);
+            let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, from, end);
             while let Some(frame) = scan.next().map_err(|e| Error::io("read", &segment.path, e))? {
                 let frame = frame.map_err(|bad| {
                     Error::corrupt(&segment.path, survey.end, format!("changed while read: {bad}"))
                 })?;
-                let location =
-                    place(Source::File, segment, frame.offset, &frame.header, frame.bytes)?;
-                replay
-                    .record(state, &frame.header, frame.bytes, location)
-                    .map_err(|e| at_offset(e, segment, frame.offset))?;
+                revision = revision.max(frame.header.revision);
+                take(Source::File, segment, &frame)?;
             }
-            self.report.bytes_read += end;
+            self.report.bytes_read += end - from;
         }
         if let Some(last) = self.chain.reached.checked_sub(1) {
             let (segment, from) = (&self.open[last], self.chain.surveys[last].end);
@@ -288,16 +257,42 @@ impl Recovery {
                 let (bytes, offset) = (&self.chain.tail[at..], from + at as u64);
                 let header = Header::decode(bytes, segment.position(offset))
                     .map_err(|bad| Error::corrupt(&segment.path, offset, bad.to_string()))?;
-                let location = place(Source::Tail, segment, offset, &header, bytes)?;
-                replay
-                    .record(state, &header, bytes, location)
-                    .map_err(|e| at_offset(e, segment, offset))?;
-                at += header.frame_len() as usize;
+                let bytes = &bytes[..header.frame_len() as usize];
+                revision = revision.max(header.revision);
+                take(Source::Tail, segment, &Frame { offset, header, bytes })?;
+                at += bytes.len();
             }
             self.report.bytes_read += at as u64;
         }
-        self.report.records = replay.records;
-        Ok(replay.revision)
+        Ok(revision)
+    }
+
+    /// The same, where each frame stays where it is.
+    pub(super) fn load_open(&mut self, limit: u64) -> Result<u64> {
+        let mut builders = Builders::default();
+        let revision = self.read_open(limit, |_, segment, frame| builders.add(segment, frame))?;
+        self.loaded.extend(builders.finish().into_iter().map(|(loaded, _)| loaded));
+        self.loaded.extend(self.hinted.take());
+        Ok(revision)
+    }
+
+    /// Fills the index with all that was loaded. `seen` is the highest revision of what was read.
+    /// Returns the highest of all.
+    pub(super) fn fill_index(&mut self, seen: u64) -> u64 {
+        let Recovery { state, report, loaded, .. } = self;
+        load::fill(&state.index, loaded);
+        let mut revision = seen;
+        for Loaded { segment, contents, wants_hint } in loaded.drain(..) {
+            report.records += contents.totals.records - contents.totals.internal;
+            revision = revision.max(contents.totals.revision);
+            if wants_hint {
+                report.hints_rebuilt += 1;
+                if !state.options.read_only {
+                    state.hints_due.lock().push((segment, contents));
+                }
+            }
+        }
+        revision
     }
 
     /// The report of what lies behind the log's end.
@@ -329,9 +324,8 @@ impl Recovery {
             }
             self.state.segments.insert(segment.clone());
         }
-        let revision = self.replay_open(limit, |_, segment, offset, header, _| {
-            Ok(Location::new(segment.id, offset, header.frame_len()))
-        })?;
+        let seen = self.load_open(limit)?;
+        let revision = self.fill_index(seen);
         self.state.order.get_mut().revision = revision;
         self.state.visible.store(revision, Ordering::Release);
         Ok((self.state, self.report))
@@ -367,6 +361,7 @@ fn new_state(
         durable: manifest.watermark,
         commit_end: 0,
         opened_at: 0,
+        hinted: 0,
         unsynced: 0,
         pending: Default::default(),
         overlay: Default::default(),
@@ -390,6 +385,7 @@ fn new_state(
         applying: Default::default(),
         closed: Default::default(),
         lock: Mutex::new(None),
+        hints_due: Mutex::default(),
         background: Default::default(),
         counters: Default::default(),
     }
@@ -398,6 +394,7 @@ fn new_state(
 /// Beside a living owner, bytes change between two reads: what looks like damage is read again.
 fn survey(
     open: &[Arc<Segment>],
+    from: Option<u64>,
     tail: Option<&TailCopy>,
     watermark: u64,
     owned: bool,
@@ -405,7 +402,7 @@ fn survey(
     let mut tries = if owned { 8 } else { 1 };
     loop {
         tries -= 1;
-        match Chain::survey(open, tail, watermark, owned) {
+        match Chain::survey(open, from, tail, watermark, owned) {
             Err(error) if tries > 0 && may_pass(&error) => pause(),
             chain => return chain,
         }
@@ -426,12 +423,6 @@ fn pause() {
     thread::sleep(Duration::from_millis(2));
 }
 
-fn oldest_put(segments: &[SegmentEntry]) -> u64 {
-    let sealed = segments.iter().filter_map(|entry| entry.sealed.as_ref());
-    let puts = sealed.filter(|sealed| sealed.last_put_revision > 0);
-    puts.map(|sealed| sealed.first_put_revision).min().unwrap_or(u64::MAX)
-}
-
 /// A sealed segment's length, if its file still has it.
 fn checked_len(segment: &Segment, length: u64) -> Result<u64> {
     let len = segment.file.len().map_err(|e| Error::io("read", &segment.path, e))?;
@@ -442,39 +433,5 @@ fn checked_len(segment: &Segment, length: u64) -> Result<u64> {
             len,
             format!("the file is cut short: it was sealed with {length} bytes"),
         )),
-    }
-}
-
-fn replay_sealed(
-    state: &State,
-    replay: &mut Replay,
-    segment: &Segment,
-    length: u64,
-    digest: u32,
-) -> Result<()> {
-    let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, segment.first, length);
-    let mut seen = crc32fast::Hasher::new();
-    while let Some(frame) = scan.next().map_err(|e| Error::io("read", &segment.path, e))? {
-        let frame = match frame {
-            Ok(frame) => frame,
-            Err(bad) => return Err(Error::corrupt(&segment.path, scan.offset(), bad.to_string())),
-        };
-        seen.update(frame.checksums());
-        let location = Location::new(segment.id, frame.offset, frame.header.frame_len());
-        replay
-            .record(state, &frame.header, frame.bytes, location)
-            .map_err(|e| at_offset(e, segment, frame.offset))?;
-    }
-    match seen.finalize() == digest {
-        true => Ok(()),
-        false => Err(Error::corrupt(&segment.path, 0, "this is not the segment that was sealed")),
-    }
-}
-
-/// A record that no store of ours would have written is damage, wherever its checksum came from.
-fn at_offset(error: Error, segment: &Segment, offset: u64) -> Error {
-    match error {
-        Error::InvalidKey { reason } => Error::corrupt(&segment.path, offset, reason),
-        other => other,
     }
 }

@@ -6,14 +6,17 @@
 //! behind what is durable, and never written again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::recover::{Recovery, RecoveryReport, Source};
+use super::load::{Builders, Loaded};
+use super::recover::{Recovery, Source};
+use super::report::RecoveryReport;
 use super::roll::{CEILING_STEP, entry};
 use crate::error::{Error, Result};
-use crate::format::location::{Location, SegmentId, UNIT};
-use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::location::{SegmentId, UNIT};
+use crate::format::manifest::{Manifest, Sealed, SegmentEntry};
 use crate::format::names;
-use crate::format::record::{FramePlace, Header};
+use crate::format::record::FramePlace;
 use crate::format::segment::HEADER_LEN;
 use crate::log::active::{Active, TRAILER_LEN};
 use crate::log::contents::Builder;
@@ -32,13 +35,16 @@ pub(super) fn finish(mut recovery: Recovery) -> Result<(State, RecoveryReport)> 
         recovery.state.manifest.update(|_| {})?;
     }
     let orphans = orphans(&recovery.state, &recovery.manifest)?;
+    // How far the active segment has a hint.
+    let mut hinted = 0;
     let (active, revision) = match recovery.report.clean && recovery.open.len() == 1 {
-        true => go_on(&mut recovery)?,
+        true => go_on(&mut recovery, &mut hinted)?,
         false => start_anew(&mut recovery)?,
     };
     for orphan in orphans {
         let _ = recovery.state.disk.remove(&names::segment(orphan));
     }
+    remove_orphan_hints(&recovery.state);
     let durable = recovery.state.manifest.get();
     let order = recovery.state.order.get_mut();
     order.revision = revision;
@@ -46,20 +52,23 @@ pub(super) fn finish(mut recovery: Recovery) -> Result<(State, RecoveryReport)> 
     order.durable = durable.watermark;
     order.commit_end = active.position();
     order.opened_at = active.position();
+    order.hinted = hinted;
     order.active = Some(active);
     recovery.state.visible.store(revision, Ordering::Release);
+    if !recovery.state.hints_due.lock().is_empty() {
+        recovery.state.tell_now();
+    }
     Ok((recovery.state, recovery.report))
 }
 
 /// Goes on in the segment that was closed in order.
-fn go_on(recovery: &mut Recovery) -> Result<(Active, u64)> {
+fn go_on(recovery: &mut Recovery, hinted: &mut u64) -> Result<(Active, u64)> {
     let segment = recovery.open[0].clone();
     let active = Active::new(segment.clone(), recovery.chain.surveys[0].end);
     recovery.state.segments.insert(segment);
-    let seen = recovery.replay_open(u64::MAX, |_, segment, offset, header, _| {
-        Ok(Location::new(segment.id, offset, header.frame_len()))
-    })?;
-    let revision = seen.max(recovery.manifest.revision_ceiling);
+    *hinted = recovery.hinted.as_ref().map_or(0, |hinted| hinted.contents.totals.length);
+    let seen = recovery.load_open(u64::MAX)?;
+    let revision = recovery.fill_index(seen).max(recovery.manifest.revision_ceiling);
     recovery.state.manifest.update(|manifest| {
         manifest.clean = false;
         manifest.revision_ceiling = revision + CEILING_STEP;
@@ -69,6 +78,8 @@ fn go_on(recovery: &mut Recovery) -> Result<(Active, u64)> {
 
 /// Rewrites what may not be durable, and closes the segments it came from.
 fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
+    // Segments are closed here, so all of each must be known, and sound.
+    recovery.hinted = None;
     let watermark = recovery.chain.watermark;
     let mut len = recovery.chain.tail.len() as u64;
     for (segment, survey) in recovery.open.iter().zip(&recovery.chain.surveys) {
@@ -92,18 +103,27 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
         watermark,
         active: Active::new(next.clone(), next.first),
         copying: false,
-        kept: BTreeMap::new(),
+        kept: Builders::default(),
+        copied: Builder::default(),
     };
-    let seen = recovery.replay_open(u64::MAX, |source, segment, offset, header, bytes| {
-        rewrite.place(source, segment, offset, header, bytes)
-    })?;
-    let Rewrite { mut active, kept, .. } = rewrite;
+    let seen = recovery
+        .read_open(u64::MAX, |source, segment, frame| rewrite.place(source, segment, frame))?;
+    let Rewrite { mut active, kept, copied, .. } = rewrite;
     active.flush()?;
+    let (contents, _) = copied.finish(active.end());
+    recovery.loaded.push(Loaded { segment: next.clone(), contents, wants_hint: false });
+    let mut seals = BTreeMap::new();
+    for (mut loaded, sealed) in kept.finish() {
+        seals.insert(loaded.segment.id, sealed);
+        loaded.wants_hint = true;
+        recovery.loaded.push(loaded);
+    }
+    let seen = recovery.fill_index(seen);
     recovery.report.rewritten_bytes = active.end() - next.first;
     recovery.state.segments.publishable(&next)?;
     let revision = seen.max(recovery.manifest.revision_ceiling);
     let mut dropped = Vec::new();
-    publish(recovery, &active, kept, revision, &mut dropped)?;
+    publish(recovery, &active, seals, revision, &mut dropped)?;
     for id in dropped {
         recovery.state.segments.remove(id);
         let _ = recovery.state.disk.remove(&names::segment(id));
@@ -118,18 +138,18 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
 fn publish(
     recovery: &Recovery,
     active: &Active,
-    mut kept: BTreeMap<SegmentId, (u64, Builder)>,
+    mut seals: BTreeMap<SegmentId, Sealed>,
     revision: u64,
     dropped: &mut Vec<SegmentId>,
 ) -> Result<()> {
     let mut segments: Vec<SegmentEntry> = Vec::new();
     for mut old in recovery.manifest.segments.iter().cloned() {
         if old.sealed.is_none() {
-            let Some((length, builder)) = kept.remove(&old.id()) else {
+            let Some(sealed) = seals.remove(&old.id()) else {
                 dropped.push(old.id());
                 continue;
             };
-            old.sealed = Some(builder.finish(length).1);
+            old.sealed = Some(sealed);
         }
         segments.push(old);
     }
@@ -151,49 +171,52 @@ struct Rewrite {
     active: Active,
     /// The commit at hand is copied.
     copying: bool,
-    /// Of each old segment that keeps frames: their end, and what they hold.
-    kept: BTreeMap<SegmentId, (u64, Builder)>,
+    /// What stays where it is.
+    kept: Builders,
+    /// What was copied.
+    copied: Builder,
 }
 
 impl Rewrite {
     /// Keeps a frame where it is, if its whole commit is known durable there, or copies it.
-    fn place(
-        &mut self,
-        source: Source,
-        segment: &Segment,
-        offset: u64,
-        header: &Header,
-        bytes: &[u8],
-    ) -> Result<Location> {
-        let len = header.frame_len();
+    fn place(&mut self, source: Source, segment: &Arc<Segment>, frame: &Frame<'_>) -> Result<()> {
+        let Frame { offset, header, bytes } = frame;
         if header.place.start {
-            let position = segment.position(offset);
-            let end = position + len + header.place.left;
+            let position = segment.position(*offset);
+            let end = position + header.frame_len() + header.place.left;
             if position < self.watermark && self.watermark < end {
                 let reason = "the durable watermark lies inside a commit";
-                return Err(Error::corrupt(&segment.path, offset, reason));
+                return Err(Error::corrupt(&segment.path, *offset, reason));
             }
             // What the tail file gave is not in the segment, or not sound there, also where it was
             // durable once.
             self.copying |= source == Source::Tail || end > self.watermark;
         }
         if !self.copying {
-            let (end, builder) = self.kept.entry(segment.id).or_default();
-            let frame = Frame { offset, header: *header, bytes: &bytes[..len as usize] };
-            builder.add(segment, &frame)?;
-            *end = frame.end();
-            return Ok(Location::new(segment.id, offset, len));
+            return self.kept.add(segment, frame);
         }
         if !header.frame_type.is_record() {
-            return Ok(Location::new(segment.id, offset, len));
+            return Ok(());
         }
         let first = self.active.segment.position(self.active.segment.first);
         let place = FramePlace { watermark: header.place.watermark.map(|_| first), ..header.place };
         let (offset, len) = self.active.copy(&place, header, bytes);
+        self.copied.add_copy(segment, frame, offset, len)?;
         if self.active.unwritten() >= FLUSH_LEN {
             self.active.flush()?;
         }
-        Ok(Location::new(self.active.segment.id, offset, len))
+        Ok(())
+    }
+}
+
+/// Hints whose segments the manifest doesn't name. They tell of nothing, and only take room.
+fn remove_orphan_hints(state: &State) {
+    let named = state.manifest.get();
+    let is_named = |id: &SegmentId| named.segments.iter().any(|entry| entry.id() == *id);
+    let Ok(files) = state.disk.list() else { return };
+    let hints = files.iter().filter_map(|name| names::parse_hint(name));
+    for id in hints.filter(|id| !is_named(id)) {
+        let _ = state.disk.remove(&names::hint(id));
     }
 }
 

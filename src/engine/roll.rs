@@ -52,6 +52,7 @@ fn roll(state: &State, order: &mut Order, len: u64) -> Result<()> {
     order.rolled.push(Rolled { segment, length, synced: false });
     let first = next.first;
     order.active = Some(Active::new(next, first));
+    order.hinted = 0;
     order.asked = false;
     state.tell_now();
     Ok(())
@@ -118,6 +119,7 @@ pub(crate) fn entry(segment: &Segment) -> SegmentEntry {
 pub(crate) fn remove_file(state: &State, segment: &Segment) {
     state.segments.remove(segment.id);
     let _ = state.disk.remove(&crate::format::names::segment(segment.id));
+    let _ = state.segments.remove_hint(segment);
 }
 
 /// Raises the manifest's ceiling above the revisions to come.

@@ -52,12 +52,14 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Finds the end of the log. Beside a living owner (`owned`) it moves while it is looked for.
+    /// Finds the end of the log. The frames of the first segment below `from`, an offset, are
+    /// known. Beside a living owner (`owned`) the end moves while it is looked for.
     ///
     /// # Errors
     /// `Corrupt` if it lies below the watermark.
     pub(crate) fn survey(
         segments: &[Arc<Segment>],
+        mut from: Option<u64>,
         tail: Option<&TailCopy>,
         manifest_watermark: u64,
         owned: bool,
@@ -71,7 +73,7 @@ impl Chain {
         };
         let mut open = true;
         for segment in segments {
-            let mut survey = survey(segment, owned)?;
+            let mut survey = survey(segment, from.take().unwrap_or(segment.first), owned)?;
             chain.watermark = chain.watermark.max(survey.watermark);
             if open {
                 chain.reached += 1;
@@ -144,17 +146,17 @@ impl Survey {
     }
 }
 
-/// Reads one segment to its end, and looks for sound frames behind it.
-fn survey(segment: &Segment, owned: bool) -> Result<Survey> {
+/// Reads one segment from an offset to its end, and looks for sound frames behind it.
+fn survey(segment: &Segment, from: u64, owned: bool) -> Result<Survey> {
     let failed = |e| Error::io("read", &segment.path, e);
     let len = segment.file.len().map_err(failed)?.min(segment.capacity);
-    let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, segment.first, len);
+    let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, from, len);
     let mut survey = Survey {
-        end: segment.first.min(len),
+        end: from.min(len),
         ended: false,
         has_sync: false,
         reason: "the log breaks off".to_owned(),
-        bad_at: segment.first.min(len),
+        bad_at: from.min(len),
         watermark: 0,
         rest: 0,
         may_be_sync: false,

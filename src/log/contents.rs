@@ -50,8 +50,19 @@ impl Builder {
     /// # Errors
     /// `Corrupt` if its key is malformed: a sound checksum over one was not written by this store.
     pub(crate) fn add(&mut self, segment: &Segment, frame: &Frame<'_>) -> Result<()> {
-        let corrupt = |reason| Error::corrupt(&segment.path, frame.offset, reason);
         self.digest.update(frame.checksums());
+        self.add_copy(segment, frame, frame.offset, frame.header.frame_len())
+    }
+
+    /// Adds a frame that was copied from `segment` to another one, where it takes `len` bytes at
+    /// `offset`. There is no digest of what is built so.
+    pub(crate) fn add_copy(
+        &mut self,
+        segment: &Segment,
+        frame: &Frame<'_>,
+        offset: u64,
+        len: u64,
+    ) -> Result<()> {
         let record = frame.header.record(frame.bytes);
         let totals = &mut self.totals;
         totals.revision = totals.revision.max(record.revision);
@@ -67,12 +78,13 @@ impl Builder {
             totals.internal += 1;
             return Ok(());
         }
-        let kind = check_key(&record).map_err(|error| corrupt(error.to_string()))?;
+        let kind = check_key(&record)
+            .map_err(|error| Error::corrupt(&segment.path, frame.offset, error.to_string()))?;
         let records = match self.kinds.get_mut(kind) {
             Some(records) => records,
             None => self.kinds.entry(kind.into()).or_default(),
         };
-        records.add(&record, frame);
+        records.add(&record, offset, len);
         Ok(())
     }
 
@@ -137,11 +149,10 @@ struct Keyed {
 }
 
 impl Records {
-    fn add(&mut self, record: &Record<'_>, frame: &Frame<'_>) {
+    fn add(&mut self, record: &Record<'_>, offset: u64, len: u64) {
         let Record { revision, time, id, .. } = *record;
-        let len = frame.header.frame_len();
         self.total_bytes += len;
-        let (offset, len) = ((frame.offset / UNIT) as u32, (len / UNIT) as u32);
+        let (offset, len) = ((offset / UNIT) as u32, (len / UNIT) as u32);
         let delete = record.frame_type != FrameType::Put;
         let fields = Fields { revision, offset, len, delete };
         if record.frame_type == FrameType::DeletePrefix {

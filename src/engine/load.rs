@@ -1,0 +1,180 @@
+//! What the segments hold, from their hints or by reading them; and the index, filled with it.
+//!
+//! A hint that is sound says what reading its segment would say, or it is not used. What the index
+//! gets does not depend on which of the two it was, nor on the order of the segments: the revision
+//! alone decides which record of a key is the newest, and what a tombstone covers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::parallel;
+use super::report::RecoveryReport;
+use crate::error::{Error, Result};
+use crate::event::event;
+use crate::format::contents::Contents;
+use crate::format::location::SegmentId;
+use crate::format::manifest::Sealed;
+use crate::index::{Bulk, Index};
+use crate::log::contents::Builder;
+use crate::log::hint::Hint;
+use crate::log::merge::Merge;
+use crate::log::scan::Frame;
+use crate::log::segment::Segment;
+use crate::log::segments::Segments;
+
+/// Fewer records, or bytes, are dealt with sooner than threads are started.
+const PARALLEL_RECORDS: u64 = 20_000;
+const PARALLEL_BYTES: u64 = 1 << 20;
+
+/// What a segment, or the part of it below some offset, holds.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) segment: Arc<Segment>,
+    pub(super) contents: Contents,
+    /// It is sealed and has no hint, or none that is good.
+    pub(super) wants_hint: bool,
+}
+
+/// Loads sealed segments.
+///
+/// # Errors
+/// `Corrupt` if one that is read, for want of a hint, is not what was sealed.
+pub(super) fn sealed(
+    segments: &Segments,
+    wanted: &[(Arc<Segment>, &Sealed)],
+    report: &mut RecoveryReport,
+) -> Result<Vec<Loaded>> {
+    let bytes: u64 = wanted.iter().map(|(_, sealed)| sealed.length).sum();
+    let load = |at: usize| {
+        let (segment, sealed) = &wanted[at];
+        let hint = segments.read_hint(segment, |totals| {
+            (totals.length, totals.digest, totals.records)
+                == (sealed.length, sealed.digest, sealed.records)
+        });
+        if let Hint::Good(..) = hint {
+            return Ok((hint, None));
+        }
+        let (contents, found) = Contents::read(segment, sealed.length)?;
+        match found.digest == sealed.digest {
+            true => Ok((hint, Some(contents))),
+            false => {
+                let reason = "this is not the segment that was sealed";
+                Err(Error::corrupt(&segment.path, 0, reason))
+            }
+        }
+    };
+    let mut loaded = Vec::new();
+    let done = parallel::map(wanted.len(), bytes > PARALLEL_BYTES, load);
+    for ((segment, sealed), done) in wanted.iter().zip(done) {
+        let (hint, read) = done?;
+        let segment = segment.clone();
+        report.note_hint(&segment, &hint);
+        let wants_hint = read.is_some();
+        let contents = match (hint, read) {
+            (Hint::Good(contents, _), _) => contents,
+            (_, Some(contents)) => {
+                report.bytes_read += sealed.length;
+                contents
+            }
+            (_, None) => continue,
+        };
+        loaded.push(Loaded { segment, contents, wants_hint });
+    }
+    Ok(loaded)
+}
+
+/// What the hint says of a segment that the store was closed in, whose frames end at `end`.
+pub(super) fn closed(
+    segments: &Segments,
+    segment: &Arc<Segment>,
+    end: u64,
+    report: &mut RecoveryReport,
+) -> Result<Option<Loaded>> {
+    let len = segment.file.len().map_err(|e| Error::io("read", &segment.path, e))?;
+    let hint = segments
+        .read_hint(segment, |totals| (segment.first..=end.min(len)).contains(&totals.length));
+    report.note_hint(segment, &hint);
+    let Hint::Good(contents, _) = hint else { return Ok(None) };
+    Ok(Some(Loaded { segment: segment.clone(), contents, wants_hint: false }))
+}
+
+impl RecoveryReport {
+    fn note_hint(&mut self, segment: &Segment, hint: &Hint) {
+        match hint {
+            Hint::Good(_, len) => {
+                self.hints_used += 1;
+                self.bytes_read += len;
+            }
+            Hint::Missing => {}
+            Hint::Bad(reason) => {
+                self.hints_rejected += 1;
+                event!(warn, "passed over the hint of {}: {reason}", segment.path.display());
+            }
+        }
+    }
+}
+
+/// What frames are that are read one by one, from several segments.
+#[derive(Default)]
+pub(super) struct Builders {
+    builders: BTreeMap<SegmentId, Building>,
+}
+
+struct Building {
+    segment: Arc<Segment>,
+    end: u64,
+    builder: Builder,
+}
+
+impl Builders {
+    /// Takes the next frame of a segment.
+    pub(super) fn add(&mut self, segment: &Arc<Segment>, frame: &Frame<'_>) -> Result<()> {
+        let building = self.builders.entry(segment.id).or_insert_with(|| Building {
+            segment: segment.clone(),
+            end: segment.first,
+            builder: Builder::default(),
+        });
+        building.end = frame.end();
+        building.builder.add(segment, frame)
+    }
+
+    /// What they are, and what the manifest would keep of each segment if it ended there.
+    pub(super) fn finish(self) -> Vec<(Loaded, Sealed)> {
+        let finish = |Building { segment, end, builder }| {
+            let (contents, sealed) = builder.finish(end);
+            (Loaded { segment, contents, wants_hint: false }, sealed)
+        };
+        self.builders.into_values().map(finish).collect()
+    }
+}
+
+/// Fills the index, which is empty, with all that the segments hold.
+pub(super) fn fill(index: &Index, loaded: &[Loaded]) {
+    let merge = Merge::new(loaded.iter().map(|one| (one.segment.id, &one.contents)).collect());
+    let count = |name: &str| {
+        let kinds = loaded.iter().filter_map(|one| one.contents.kind(name));
+        kinds.map(|kind| kind.count).sum::<u64>()
+    };
+    let mut names: Vec<(u64, &str)> =
+        merge.kinds().into_iter().map(|name| (count(name), name)).collect();
+    // The largest first, so that no thread begins with it when the others are done.
+    names.sort_by(|a, b| b.cmp(a));
+    let all: u64 = names.iter().map(|(count, _)| count).sum();
+    parallel::map(names.len(), all > PARALLEL_RECORDS, |at| {
+        let (_, name) = names[at];
+        let kind = index.kind_or_create(name);
+        let mut bulk = Bulk::new(&kind);
+        for one in loaded {
+            if let Some(kind) = one.contents.kind(name) {
+                bulk.segment(one.segment.id, kind.total_bytes, kind.oldest, kind.newest);
+            }
+        }
+        let mut entries = merge.kind(name);
+        while let Some(entry) = entries.next() {
+            if !entry.delete && !entry.covered {
+                bulk.push(entry.id, entry.location);
+            }
+        }
+        bulk.finish();
+    });
+}
