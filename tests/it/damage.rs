@@ -1,10 +1,12 @@
 //! Damage: files cut at every byte, every bit flipped, sectors zeroed and swapped. A store that
-//! was closed in order answers as before, or with an error; one that crashed may also have lost its
+//! was closed in order answers as before, or with an error: it refuses to open, or, where a hint
+//! tells of what is damaged, it is an error to read it. One that crashed may also have lost its
 //! end, and then says so.
 
 use kindlog::disk::sim::{Loss, SimDisk};
 use kindlog::{Durability, Error, RecoveryReport};
 
+use crate::hints::check_damaged;
 use crate::oracle::{Crash, Found, Oracle};
 use crate::workload::{Run, Step, delete, delete_prefix, everything, full, options, put};
 
@@ -47,10 +49,20 @@ impl Subject {
         Ok((found, store.recovery().clone()))
     }
 
-    /// An error, or the same answers.
+    /// An error, or the same answers; if it opens, so for each key by itself. Verifying finds
+    /// whatever reading does.
     fn same_or_error(&mut self, story: &str, damage: impl FnOnce(&SimDisk)) {
-        if let Ok((found, _)) = self.answers(damage) {
-            assert!(found == self.found, "{story}: other answers");
+        self.images += 1;
+        let disk = self.image.kill(0);
+        damage(&disk);
+        let Ok(store) = options().open_on(&disk) else { return };
+        if let Err(what) = check_damaged(&store, &self.oracle, &self.found) {
+            panic!("{story}: {what}");
+        }
+        let verified = store.verify().expect("it reads");
+        match self.oracle.read(&store) {
+            Ok(found) => assert!(found == self.found, "{story}: other answers"),
+            Err(error) => assert!(!verified.is_clean(), "{story}: {error}, and verified"),
         }
     }
 

@@ -15,6 +15,8 @@ mod format;
 mod generated;
 mod handles;
 #[cfg(feature = "sim")]
+mod hints;
+#[cfg(feature = "sim")]
 mod in_flight;
 mod limits;
 #[cfg(feature = "cli")]

@@ -183,6 +183,11 @@ impl Oracle {
         self.check_from(found, 0)
     }
 
+    /// Every key that was ever put.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter()
+    }
+
     /// Whether all that must survive power loss is in `found`, which is some prefix.
     pub(crate) fn has_all_synced(&self, found: &Found) -> bool {
         self.check_from(found, self.power_floor).is_ok()
