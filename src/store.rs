@@ -69,7 +69,8 @@ impl Options {
     /// Opens the store in a directory, and creates both where they are missing and
     /// [`create`](Options::create) allows it.
     ///
-    /// Cost: the whole log is read and checked.
+    /// Cost: keys and places are read from the hints. A segment without a good hint is read and
+    /// checked, and so is, after an unclean stop, all that was written since the last full segment.
     ///
     /// # Errors
     /// - `Locked`: another handle has it open for writing.

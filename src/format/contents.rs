@@ -37,7 +37,7 @@ pub(crate) struct Totals {
 ///
 /// Older records of an id are left out, and so are those that a prefix tombstone of the same
 /// segment covers (its revision is higher): whatever else the store holds, they are dead. What is
-/// left is kept as a hint has it, encoded: a third of what it takes unpacked.
+/// left is kept as a hint has it, encoded: less than half of what it would take unpacked.
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) totals: Totals,

@@ -6,10 +6,13 @@
 
 use bytes::BytesMut;
 
-use super::location::SegmentId;
+use super::contents::{Contents, KindParts, Totals};
+use super::entries::{Encoder, Fields};
+use super::hint::HintHeader;
+use super::location::{SegmentId, UNIT};
 use super::manifest::{Manifest, SegmentEntry};
 use super::record::{self, FramePlace, FrameType, Record};
-use super::segment::{SegmentHeader, StoreId};
+use super::segment::{HEADER_LEN, SegmentHeader, StoreId};
 
 const STORE_ID: StoreId = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 const SALT: u64 = 0x8877_6655_4433_2211;
@@ -60,6 +63,42 @@ fn manifest(segment_len: u64) -> Vec<u8> {
     .encode_file()
 }
 
+/// What a hint of all of that segment says.
+fn hint(segment: &[u8]) -> Vec<u8> {
+    let (mut digest, mut at) = (crc32fast::Hasher::new(), HEADER_LEN as usize);
+    let mut found = Vec::new();
+    while at < segment.len() {
+        let header = record::decode(&segment[at..], SALT, at as u64).expect("a sound frame");
+        digest.update(&segment[at..at + 8]);
+        found.push((header, (at as u64 / UNIT) as u32));
+        at += header.frame_len() as usize;
+    }
+    found.retain(|(header, _)| header.frame_type.is_record());
+    let mut entries = Encoder::new(b"a-");
+    // The first put is older than the delete of the same id.
+    for ((header, offset), id) in found[1..].iter().zip([b"a-1", b"a-2"]) {
+        let (len, revision) = ((header.frame_len() / UNIT) as u32, header.revision);
+        let delete = header.frame_type == FrameType::Delete;
+        entries.push(id, Fields { revision, offset: *offset, len, delete });
+    }
+    let part = KindParts {
+        name: "Agent",
+        total_bytes: found.iter().map(|(header, _)| header.frame_len()).sum(),
+        oldest: TIME,
+        newest: TIME,
+        count: 2,
+        common: b"a-".to_vec(),
+        entries,
+        prefixes: Vec::new(),
+    };
+    let (length, digest) = (segment.len() as u64, digest.finalize());
+    let totals = Totals { length, digest, records: 3, internal: 0, revision: 2 };
+    let contents = Contents::encode(totals, vec![part]);
+    let mut bytes = HintHeader::new(STORE_ID, SALT, SegmentId(0), &contents).encode();
+    bytes.extend_from_slice(contents.payload());
+    bytes
+}
+
 /// The bytes that the document has for a file.
 fn documented(name: &str) -> Vec<u8> {
     let document = include_str!("../../docs/format.md");
@@ -88,5 +127,6 @@ fn hex(bytes: &[u8]) -> String {
 fn the_document_has_the_bytes_that_the_code_writes() {
     let segment = segment();
     assert_eq!(hex(&documented("00000000.seg")), hex(&segment));
+    assert_eq!(hex(&documented("00000000.hint")), hex(&hint(&segment)));
     assert_eq!(hex(&documented("MANIFEST")), hex(&manifest(segment.len() as u64)));
 }

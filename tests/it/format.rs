@@ -27,6 +27,7 @@ fn the_documented_example_opens() {
     for read_only in [true, false] {
         let store = Options::new().read_only(read_only).create(false).open(dir.path()).unwrap();
         assert!(store.recovery().clean);
+        assert_eq!(store.recovery().hints_used, 1, "the documented hint is good");
         assert!(store.verify().unwrap().is_clean());
         assert_eq!(store.kinds().unwrap(), ["Agent"]);
         assert_eq!(store.get_resource("Agent", "a-1").unwrap(), None);
