@@ -97,18 +97,34 @@ pub(crate) fn find(state: &State, kind: &Kind, id: &[u8]) -> Result<Option<Found
         return Ok(None);
     }
     // Slots that were passed over may have moved meanwhile: the ordered side decides.
-    kind.find_ordered(id).map(|location| at(state, kind, id, location)).transpose()
+    let mut location = kind.find_ordered(id);
+    loop {
+        let Some(here) = location else { return Ok(None) };
+        match at(state, kind, id, here) {
+            Err(Error::MissingSegment { file }) => {
+                // Compaction has moved the record on, or it is gone.
+                location = kind.find_ordered(id);
+                if location == Some(here) {
+                    return Err(Error::MissingSegment { file });
+                }
+            }
+            found => return found.map(Some),
+        }
+    }
 }
 
 /// The same, with the header's checksum checked: for whoever goes by its revision or its length
 /// without a look at the record's own.
 pub(crate) fn find_sound(state: &State, kind: &Kind, id: &[u8]) -> Result<Option<Found>> {
-    let Some(found) = find(state, kind, id)? else { return Ok(None) };
-    let segment = state.segments.find(found.place.segment)?;
-    let position = segment.position(found.place.offset_bytes());
-    match found.header.check(&found.bytes, segment.salt, position) {
-        Ok(()) => Ok(Some(found)),
-        Err(bad) => Err(damaged(state, kind, id, found.place, &bad.to_string())),
+    loop {
+        let Some(found) = find(state, kind, id)? else { return Ok(None) };
+        // Without its segment, the record has been moved on since.
+        let Some(segment) = state.segments.get(found.place.segment) else { continue };
+        let position = segment.position(found.place.offset_bytes());
+        return match found.header.check(&found.bytes, segment.salt, position) {
+            Ok(()) => Ok(Some(found)),
+            Err(bad) => Err(damaged(state, kind, id, found.place, &bad.to_string())),
+        };
     }
 }
 

@@ -10,26 +10,28 @@ use crate::sync::atomic::Ordering;
 pub(crate) struct View {
     pub(crate) state: Arc<State>,
     pub(crate) revision: u64,
+    generation: u64,
 }
 
 impl View {
     /// A view of what is visible now. Constant time; waits for a commit that is just entering the
     /// index.
     pub(crate) fn new(state: Arc<State>) -> View {
-        let revision = {
+        let (revision, generation) = {
             let _all_or_nothing = state.apply.lock();
             let revision = state.visible.load(Ordering::Acquire);
-            state.index.snapshots().register(revision);
-            revision
+            (revision, state.index.snapshots().register(revision))
         };
-        View { state, revision }
+        View { state, revision, generation }
     }
 }
 
 impl Drop for View {
     fn drop(&mut self) {
-        self.state.index.snapshots().release(self.revision);
+        let snapshots = self.state.index.snapshots();
+        snapshots.release(self.revision, self.generation);
         self.state.index.prune();
+        self.state.segments.let_go(snapshots.oldest_generation());
     }
 }
 

@@ -164,6 +164,37 @@ impl Kind {
         debug_assert!(removed);
     }
 
+    /// Whether the record of `id` that was put at `revision` and lies at `place` is the key's
+    /// present one. One look at the point table.
+    pub(crate) fn is_at(&self, id: &[u8], revision: u64, place: Place) -> bool {
+        let covering = self.stale.covering();
+        self.points.contains(self.hash(id), place) && !covers(&covering, id, revision)
+    }
+
+    /// Points `id`, which is at `old`, to a copy of the same record. That is no change: snapshots
+    /// see the copy, too. The caller has made sure that `old` is still where it is.
+    pub(crate) fn relocate(
+        &self,
+        id: &[u8],
+        new: Location,
+        old: Location,
+        time_micros: i64,
+        snapshots: &Snapshots,
+    ) {
+        let mut guard = self.state.write();
+        let state = &mut *guard;
+        state.usage.put(new, time_micros);
+        state.usage.bury(old);
+        self.change(state, id, Some(new), Some(old), snapshots);
+        drop(guard);
+        self.point_to(id, new.place, Some(old));
+    }
+
+    /// Forgets the figures of a segment in which nothing lives any more.
+    pub(crate) fn forget_segment(&self, segment: SegmentId) {
+        self.state.write().usage.forget(segment);
+    }
+
     fn change(
         &self,
         state: &mut State,

@@ -233,6 +233,12 @@ impl Points {
         true
     }
 
+    /// Whether there is a slot of `place`.
+    pub(super) fn contains(&self, hash: u64, place: Place) -> bool {
+        let table = self.shard(hash).read();
+        table.find(hash as u32, 0, |slot| slot.place() == place).is_some()
+    }
+
     /// Removes the slot of `old`. False if there is none.
     pub(super) fn remove(&self, hash: u64, old: Place) -> bool {
         let mut table = self.shard(hash).write();

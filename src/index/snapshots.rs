@@ -1,4 +1,4 @@
-//! Which revisions are being looked at.
+//! Which revisions are being looked at, and since when.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,28 @@ use crate::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 /// No snapshot lives. Not a revision.
 const NONE: u64 = u64::MAX;
 
-/// The revisions of the snapshots that live, a scan's own among them.
+/// The snapshots that live, a scan's own among them.
 ///
 /// Register with the apply lock held, at the revision of the last applied commit: a change that is
 /// applied while its snapshot is being registered would leave no history. Releasing needs no lock;
 /// a change that misses it saves a state that nobody will read.
+///
+/// Places are pinned by generation, not by revision: compaction moves records without a change of
+/// revision, and only who was there before that may still hold an old place.
 #[derive(Debug)]
 pub(crate) struct Snapshots {
-    live: Mutex<BTreeMap<u64, usize>>,
-    /// The ends of `live`, so that a change learns with one load whether anyone looks.
+    live: Mutex<Live>,
+    /// The ends of the revisions that live, so that a change learns with one load whether anyone
+    /// looks.
     oldest: AtomicU64,
     newest: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    revisions: BTreeMap<u64, usize>,
+    generations: BTreeMap<u64, usize>,
+    generation: u64,
 }
 
 impl Snapshots {
@@ -30,21 +41,34 @@ impl Snapshots {
         }
     }
 
-    pub(crate) fn register(&self, revision: u64) {
+    /// Registers a snapshot, and returns its generation.
+    pub(crate) fn register(&self, revision: u64) -> u64 {
         let mut live = self.live.lock();
-        *live.entry(revision).or_insert(0) += 1;
-        self.publish(&live);
+        let generation = live.generation;
+        *live.revisions.entry(revision).or_insert(0) += 1;
+        *live.generations.entry(generation).or_insert(0) += 1;
+        self.publish(&live.revisions);
+        generation
     }
 
-    pub(crate) fn release(&self, revision: u64) {
+    pub(crate) fn release(&self, revision: u64, generation: u64) {
         let mut live = self.live.lock();
-        if let Some(count) = live.get_mut(&revision) {
-            *count -= 1;
-            if *count == 0 {
-                live.remove(&revision);
-            }
-        }
-        self.publish(&live);
+        count_down(&mut live.revisions, revision);
+        count_down(&mut live.generations, generation);
+        self.publish(&live.revisions);
+    }
+
+    /// Begins a new generation, and returns the last one: places that no entry has any more are
+    /// pinned by it and those before it. With the apply lock held.
+    pub(crate) fn turn(&self) -> u64 {
+        let mut live = self.live.lock();
+        live.generation += 1;
+        live.generation - 1
+    }
+
+    /// The oldest generation of which a snapshot lives.
+    pub(crate) fn oldest_generation(&self) -> Option<u64> {
+        self.live.lock().generations.first_key_value().map(|(generation, _)| *generation)
     }
 
     fn publish(&self, live: &BTreeMap<u64, usize>) {
@@ -59,5 +83,14 @@ impl Snapshots {
 
     pub(crate) fn newest(&self) -> Option<u64> {
         Some(self.newest.load(Acquire)).filter(|&revision| revision != NONE)
+    }
+}
+
+fn count_down(counts: &mut BTreeMap<u64, usize>, key: u64) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&key);
+        }
     }
 }

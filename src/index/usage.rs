@@ -138,6 +138,12 @@ impl Usage {
         row.live_bytes += location.len_bytes();
     }
 
+    /// Forgets a segment in which nothing lives.
+    pub(super) fn forget(&mut self, segment: SegmentId) {
+        debug_assert!(self.rows.iter().all(|row| row.segment != segment || row.live_count == 0));
+        self.rows.retain(|row| row.segment != segment);
+    }
+
     /// Bytes were written that nothing will ever point to.
     pub(super) fn note_dead(&mut self, segment: SegmentId, bytes: u64) {
         self.row(segment).total_bytes += bytes;

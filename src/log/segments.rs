@@ -21,11 +21,14 @@ pub(crate) struct Segments {
     store_id: StoreId,
     mapped: bool,
     list: RwLock<Vec<Arc<Segment>>>,
+    /// Segments whose files are gone, and the last generation of snapshots that may read them.
+    retired: RwLock<Vec<(u64, Arc<Segment>)>>,
 }
 
 impl Segments {
     pub(crate) fn new(disk: Arc<dyn Disk>, store_id: StoreId, mapped: bool) -> Segments {
-        Segments { disk, store_id, mapped, list: RwLock::default() }
+        let (list, retired) = Default::default();
+        Segments { disk, store_id, mapped, list, retired }
     }
 
     pub(super) fn disk(&self) -> &dyn Disk {
@@ -39,8 +42,12 @@ impl Segments {
     /// The segment that a location points into.
     pub(crate) fn get(&self, id: SegmentId) -> Option<Arc<Segment>> {
         let list = self.list.read();
-        let at = list.binary_search_by_key(&id, |segment| segment.id).ok()?;
-        Some(list[at].clone())
+        if let Ok(at) = list.binary_search_by_key(&id, |segment| segment.id) {
+            return Some(list[at].clone());
+        }
+        drop(list);
+        let retired = self.retired.read();
+        retired.iter().find(|(_, segment)| segment.id == id).map(|(_, segment)| segment.clone())
     }
 
     /// The same, where not finding it is an error.
@@ -63,6 +70,37 @@ impl Segments {
     /// Takes a segment out of those that are found.
     pub(crate) fn remove(&self, id: SegmentId) {
         self.list.write().retain(|segment| segment.id != id);
+    }
+
+    /// Takes a segment out of the store, which snapshots up to `generation` may still read.
+    pub(crate) fn retire(&self, id: SegmentId, generation: u64) {
+        if let Some(segment) = self.get(id) {
+            // First there, then gone here: who looks for it in between finds it.
+            self.retired.write().push((generation, segment));
+            self.remove(id);
+        }
+    }
+
+    /// The segments that are only kept for snapshots.
+    pub(crate) fn retired(&self) -> Vec<Arc<Segment>> {
+        self.retired.read().iter().map(|(_, segment)| segment.clone()).collect()
+    }
+
+    /// Lets go of the retired segments that no snapshot can read: `oldest` is the oldest generation
+    /// of which one lives.
+    pub(crate) fn let_go(&self, oldest: Option<u64>) {
+        let pinned = |generation: u64| oldest.is_some_and(|oldest| oldest <= generation);
+        if self.retired.read().iter().all(|(generation, _)| pinned(*generation)) {
+            return;
+        }
+        let mut gone = Vec::new();
+        self.retired.write().retain(|(generation, segment)| {
+            let keep = pinned(*generation);
+            if !keep {
+                gone.push(segment.clone());
+            }
+            keep
+        });
     }
 
     /// Makes a segment file with its header. Not durable, and not part of the store before the

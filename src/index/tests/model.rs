@@ -10,6 +10,8 @@ use crate::index::*;
 
 type Id = Vec<u8>;
 type Ids = BTreeMap<Id, Location>;
+/// A snapshot's revision and generation, and what it sees.
+type Seen = (u64, u64, Ids);
 
 /// What the log would be: every record ever written, by its place.
 type Records = HashMap<Place, (Id, u64)>;
@@ -21,7 +23,7 @@ struct Model {
     /// How many different ids there are.
     universe: usize,
     now: Ids,
-    snapshots: Vec<(u64, Ids)>,
+    snapshots: Vec<Seen>,
     records: Records,
     total_bytes: u64,
     revision: u64,
@@ -107,6 +109,25 @@ impl Model {
         }
     }
 
+    /// A copy of the record goes to another place, if it is still where it was.
+    fn relocate(&mut self) {
+        let id = self.id();
+        let Some(old) = self.now.get(&id).copied() else { return };
+        let record = self.records[&old.place].clone();
+        assert!(self.kind.is_at(&id, record.1, old.place));
+        let new = self.location(&id);
+        assert!(!self.kind.is_at(&id, record.1, new.place));
+        self.records.insert(new.place, record);
+        self.kind.relocate(&id, new, old, 0, self.index.snapshots());
+        self.now.insert(id.clone(), new);
+        // Snapshots that saw the same record see the copy.
+        for (_, _, ids) in &mut self.snapshots {
+            if let Some(location) = ids.get_mut(&id).filter(|location| **location == old) {
+                *location = new;
+            }
+        }
+    }
+
     fn delete_prefix(&mut self) {
         let prefix = self.prefix();
         self.revision += 1;
@@ -136,15 +157,15 @@ impl Model {
     }
 
     fn snapshot(&mut self) {
-        self.index.snapshots().register(self.revision);
-        self.snapshots.push((self.revision, self.now.clone()));
+        let generation = self.index.snapshots().register(self.revision);
+        self.snapshots.push((self.revision, generation, self.now.clone()));
     }
 
     fn release(&mut self) {
         if !self.snapshots.is_empty() {
             let at = self.random.below(self.snapshots.len());
-            let (revision, _) = self.snapshots.swap_remove(at);
-            self.index.snapshots().release(revision);
+            let (revision, generation, _) = self.snapshots.swap_remove(at);
+            self.index.snapshots().release(revision, generation);
         }
         if self.random.one_in(3) {
             self.index.prune();
@@ -185,7 +206,7 @@ impl Model {
                 _ => true,
             })
         };
-        let seen = self.snapshots[at].1.iter().filter(|(id, _)| in_range(id));
+        let seen = self.snapshots[at].2.iter().filter(|(id, _)| in_range(id));
         let mut expected: Vec<_> =
             seen.map(|(id, location)| (id.clone(), self.record(*location))).collect();
         if reverse {
@@ -206,7 +227,8 @@ impl Model {
         match self.random.below(1000) {
             0..620 => self.put(),
             620..860 => self.delete(),
-            860..997 => _ = self.kind.clean(self.random.below(60)),
+            860..960 => self.relocate(),
+            960..997 => _ = self.kind.clean(self.random.below(60)),
             _ => self.delete_prefix(),
         }
     }
@@ -240,7 +262,7 @@ impl Model {
             let now = self.now.get(&id).copied();
             assert_eq!(self.get(&id), now.map(|now| now.place));
             assert_eq!(self.kind.find_ordered(&id), now);
-            for (revision, ids) in &self.snapshots {
+            for (revision, _, ids) in &self.snapshots {
                 let was = match self.kind.earlier(&id, *revision) {
                     Earlier::Unchanged => now,
                     Earlier::Was(was) => was,
