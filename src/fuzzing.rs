@@ -2,12 +2,16 @@
 
 use bytes::BytesMut;
 
+use crate::engine::compact::worker;
+use crate::error::Result;
+
 use crate::format::file::HeaderError;
 use crate::format::manifest::Manifest;
 use crate::format::record::{self, FramePlace, FrameType, Header, Record};
 use crate::format::segment::SegmentHeader;
 use crate::format::tail;
 use crate::log::scan;
+use crate::store::Store;
 
 /// A decoded frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,4 +119,13 @@ pub fn decode_tail_header(bytes: &[u8]) -> Result<([u8; 16], u64), String> {
 
 fn reason(error: HeaderError) -> String {
     format!("{error:?}")
+}
+
+/// Compacts the segments whose numbers `pick` says, a run that no plan would make; the active one
+/// too if it is to `roll`.
+///
+/// # Errors
+/// As [`Store::compact`].
+pub fn compact_picked(store: &Store, roll: bool, pick: impl Fn(u32) -> bool) -> Result<()> {
+    worker::compact_picked(&*store.state()?, roll, &pick)
 }

@@ -76,7 +76,9 @@ pub use engine::stats::{KindStats, SegmentStats, Stats};
 pub use engine::verify::{Problem, VerifyReport};
 pub use error::{Error, Op, Outcome, Result};
 pub use key::{MAX_ID_LEN, MAX_KIND_LEN};
-pub use options::{Durability, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, Options, ReadMode};
+pub use options::{
+    Durability, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, MIN_SPACE_BOUND, Options, ReadMode,
+};
 pub use resource::{Resource, Revision, Text};
 pub use snapshot::Snapshot;
 pub use store::Store;

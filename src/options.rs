@@ -47,10 +47,13 @@ pub struct Options {
     pub(crate) read_only: bool,
     pub(crate) create: bool,
     pub(crate) read_mode: ReadMode,
+    pub(crate) space_bound: f64,
 }
 
 /// The smallest segment size, in bytes.
 pub const MIN_SEGMENT_SIZE: u64 = 64 << 10;
+/// The least [`space_bound`](Options::space_bound).
+pub const MIN_SPACE_BOUND: f64 = 1.1;
 /// The largest segment size, in bytes.
 pub const MAX_SEGMENT_SIZE: u64 = 4 << 30;
 
@@ -64,6 +67,7 @@ impl Default for Options {
             read_only: false,
             create: true,
             read_mode: ReadMode::Mapped,
+            space_bound: 1.5,
         }
     }
 }
@@ -109,6 +113,19 @@ impl Options {
     /// Whether a store that isn't there is created. Default: true.
     pub fn create(mut self, create: bool) -> Options {
         self.create = create;
+        self
+    }
+
+    /// How many bytes the log may have for each live byte, 1.1 and up: what is dead beyond that is
+    /// compacted in the background. Default: 1.5.
+    ///
+    /// A store that is idle comes down to this, and 1 MiB. While it is written it may have a half
+    /// more, and two segments; commits are slowed down where compaction can't keep up. What
+    /// snapshots pin comes on top of it. A lower bound saves space and costs writing:
+    /// about `1 / (bound - 1)` bytes are copied for each byte that dies. With `f64::INFINITY`
+    /// nothing is compacted unless [`compact`](crate::Store::compact) is called.
+    pub fn space_bound(mut self, bound: f64) -> Options {
+        self.space_bound = bound;
         self
     }
 

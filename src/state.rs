@@ -2,6 +2,7 @@
 //!
 //! **Lock order.** A thread that holds one of these takes only ones behind it:
 //!
+//! 0. `Compaction::running`, `State::sealing` — one compaction, one sealing at a time.
 //! 1. `State::order` — the log's end: who is next, what is in flight. Held while a commit is
 //!    ordered, encoded and handed to the kernel; not across the log's fsyncs. The exceptions are
 //!    rare, and show in the tail latency: rolling without a prepared segment, making the tail file,
@@ -17,9 +18,13 @@
 //! Point reads take 5 and 6 alone, unless they meet a commit of several changes that is just
 //! entering the index: then they wait for 2. Views take 2.
 
+pub(crate) mod compaction;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use self::compaction::Compaction;
 use crate::disk::{Disk, Lock};
 use crate::error::{Error, Result};
 use crate::format::contents::Contents;
@@ -57,7 +62,10 @@ pub(crate) struct State {
     pub(crate) lock: Mutex<Option<Box<dyn Lock>>>,
     /// What hints are to be written of, in the background. No lock is taken while it is held.
     pub(crate) hints_due: Mutex<Vec<(Arc<Segment>, Contents)>>,
-    pub(crate) background: Background,
+    pub(crate) background: Signals,
+    /// One at a time seals full segments.
+    pub(crate) sealing: Mutex<()>,
+    pub(crate) compaction: Compaction,
     pub(crate) counters: Counters,
 }
 
@@ -68,13 +76,13 @@ pub(crate) struct Counters {
     pub(crate) fsyncs: AtomicU64,
 }
 
-/// How the background thread is told that there is work.
+/// How a thread in the background is told that there is work.
 #[derive(Debug, Default)]
-pub(crate) struct Background {
+pub(crate) struct Signals {
     /// Guards nothing but the step from looking at the flags to waiting for `told`.
-    pub(crate) idle: Mutex<()>,
-    pub(crate) told: Condvar,
-    /// Something waits for a sync within the interval.
+    idle: Mutex<()>,
+    told: Condvar,
+    /// Something is due within the interval.
     pub(crate) dirty: AtomicBool,
     /// Something is due now.
     pub(crate) now: AtomicBool,
@@ -228,16 +236,35 @@ impl State {
     }
 }
 
-impl Background {
+impl Signals {
     /// Whether there is anything to do.
-    pub(crate) fn is_raised(&self) -> bool {
+    fn is_raised(&self) -> bool {
         let raised = |flag: &AtomicBool| flag.load(Ordering::Acquire);
         raised(&self.dirty) || raised(&self.now) || raised(&self.stop)
     }
 
     /// Whether all that is to do can wait for the interval.
-    pub(crate) fn waits_for_interval(&self) -> bool {
+    fn waits_for_interval(&self) -> bool {
         !self.now.load(Ordering::Acquire) && !self.stop.load(Ordering::Acquire)
+    }
+
+    /// Waits until there is something to do; for what is due within the interval, an `interval`
+    /// longer. Lowers the flags. True if the thread is to end.
+    pub(crate) fn wait(&self, interval: Duration) -> bool {
+        let mut idle = self.idle.lock();
+        while !self.is_raised() {
+            self.told.wait(&mut idle);
+        }
+        if self.waits_for_interval() {
+            self.told.wait_for(&mut idle, interval);
+        }
+        drop(idle);
+        if self.stop.load(Ordering::Acquire) {
+            return true;
+        }
+        self.now.store(false, Ordering::Release);
+        self.dirty.store(false, Ordering::Release);
+        false
     }
 
     /// Sets one of the flags, and wakes the thread if it was not set before.

@@ -21,7 +21,7 @@ use crate::engine::scan::{OpenView, Scan};
 use crate::engine::stats::{self, Stats};
 use crate::engine::verify::{self, VerifyReport};
 use crate::engine::view::View;
-use crate::engine::{background, close, group, read};
+use crate::engine::{background, close, compact, group, read};
 use crate::error::{Error, Result};
 use crate::key;
 use crate::options::{Durability, Options};
@@ -46,11 +46,11 @@ struct Shared {
     /// What a read-only handle sees since it was refreshed.
     refreshed: Option<RwLock<Arc<State>>>,
     report: RecoveryReport,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// The state that a verb works on.
-enum Current<'a> {
+pub(crate) enum Current<'a> {
     Opened(&'a Arc<State>),
     Refreshed(Arc<State>),
 }
@@ -103,13 +103,14 @@ impl Options {
 
     fn open_disk(&self, disk: Arc<dyn Disk>) -> Result<Store> {
         let (state, report) = recover::open(disk, self.clone())?;
-        let thread = match self.read_only {
-            true => None,
-            false => Some(background::start(&state)?),
-        };
+        let mut threads = Vec::new();
+        if !self.read_only {
+            threads.push(background::start(&state)?);
+            threads.extend(compact::worker::start(&state)?);
+        }
         let refreshed = self.read_only.then(|| RwLock::new(state.clone()));
-        let thread = Mutex::new(thread);
-        Ok(Store { shared: Arc::new(Shared { state, refreshed, report, thread }) })
+        let threads = Mutex::new(threads);
+        Ok(Store { shared: Arc::new(Shared { state, refreshed, report, threads }) })
     }
 }
 
@@ -387,6 +388,18 @@ impl Store {
         group::sync(&state, &mut order)
     }
 
+    /// Compacts all there is, now, beyond what [`space_bound`](Options::space_bound) asks for: what
+    /// is dead goes, what is live lies in the order of keys. Commits and reads go on meanwhile.
+    /// Copies all live bytes, unless nothing is to be done; what a snapshot or a `Bytes` holds
+    /// keeps its space.
+    ///
+    /// # Errors
+    /// `Io`, of kind `StorageFull` where there is no room for the copy; `Poisoned`, `ReadOnly`;
+    /// `Closed`, also when it is closed meanwhile. The store is then as sound as before.
+    pub fn compact(&self) -> Result<()> {
+        compact::worker::compact(&*self.state()?)
+    }
+
     /// Reads every record of the store, while it is used, and checks it against its checksums and
     /// the index.
     ///
@@ -425,7 +438,7 @@ impl Store {
     }
 
     /// The state, if the store is open.
-    fn state(&self) -> Result<Current<'_>> {
+    pub(crate) fn state(&self) -> Result<Current<'_>> {
         self.shared.state.check_open()?;
         Ok(self.current())
     }
@@ -456,12 +469,11 @@ pub(crate) fn decode<M: Message + Default>(resource: &Resource) -> Result<M> {
 impl Shared {
     fn close(&self) -> Result<()> {
         // Held to the end: when a second call returns, the store is closed, too.
-        let mut thread = self.thread.lock();
-        // After a fork the thread is the parent's: the child has nothing to wait for.
-        if let Some(thread) = thread.take()
-            && self.state.disk.same_process()
-        {
-            background::stop(&self.state, thread);
+        let mut threads = self.threads.lock();
+        // After a fork the threads are the parent's: the child has nothing to wait for.
+        let taken = std::mem::take(&mut *threads);
+        if self.state.disk.same_process() {
+            background::stop(&self.state, taken);
         }
         close::close(&self.state)
     }

@@ -44,6 +44,8 @@ pub(crate) fn apply<'a>(
         state.applying.fetch_add(1, Ordering::AcqRel);
     }
     drop(guard);
+    let signals = &state.compaction.signals;
+    signals.raise(&signals.dirty);
     // What a whole kind consisted of is freed off the locks.
     drop(garbage);
 }

@@ -21,28 +21,18 @@ pub(crate) fn start(state: &Arc<State>) -> Result<JoinHandle<()>> {
     spawned.map_err(|e| Error::io("start a thread for", state.disk.path(), e))
 }
 
-/// Tells the thread to end, and waits for it.
-pub(crate) fn stop(state: &State, thread: JoinHandle<()>) {
-    state.background.raise(&state.background.stop);
-    let _ = thread.join();
+/// Tells both threads to end, and waits for them.
+pub(crate) fn stop(state: &State, threads: Vec<JoinHandle<()>>) {
+    let signals = [&state.compaction.signals, &state.background];
+    signals.iter().for_each(|signals| signals.raise(&signals.stop));
+    for thread in threads {
+        let _ = thread.join();
+    }
 }
 
 fn run(state: &State) {
     let background = &state.background;
-    loop {
-        let mut idle = background.idle.lock();
-        while !background.is_raised() {
-            background.told.wait(&mut idle);
-        }
-        if background.waits_for_interval() {
-            background.told.wait_for(&mut idle, state.options.sync_interval);
-        }
-        drop(idle);
-        if background.stop.load(Ordering::Acquire) {
-            return;
-        }
-        background.now.store(false, Ordering::Release);
-        background.dirty.store(false, Ordering::Release);
+    while !background.wait(state.options.sync_interval) {
         // Errors reach whoever commits next. A full disk is tried again at the next interval.
         let done = [sync_due(state), seal_rolled(state), prepare(state)];
         for error in done.iter().filter_map(|done| done.as_ref().err()) {
@@ -66,6 +56,7 @@ fn sync_due(state: &State) -> Result<()> {
 
 /// Takes down, durably, that full segments end where they end.
 pub(crate) fn seal_rolled(state: &State) -> Result<()> {
+    let _one_at_a_time = state.sealing.lock();
     loop {
         let next = {
             let order = state.order.lock();

@@ -24,6 +24,8 @@ pub(crate) fn close(state: &State) -> Result<()> {
         // A child after a fork: the files are its parent's, and so is whoever holds the locks.
         return Ok(());
     }
+    // Nobody writes a copy, or the manifest, behind the lock's back.
+    let _no_run = state.compaction.running.lock();
     let mut order = state.order.lock();
     while order.leading {
         state.synced.wait(&mut order);

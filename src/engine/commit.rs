@@ -5,6 +5,7 @@
 //! visible at once; every other one is pending until a sync covers it (`group`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::apply::apply;
 use super::read::{self, now_micros};
@@ -23,9 +24,13 @@ use crate::state::{
 };
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
+use crate::sync::thread;
 
 /// From this many bytes on, the committing thread writes what the file lacks.
 const FLUSH_LEN: u64 = 128 << 10;
+
+/// How long a commit gives way to a compaction that can't keep up.
+const GIVE_WAY: Duration = Duration::from_micros(100);
 
 /// One change of a commit. Names and lengths are checked by whoever makes it; each key and each
 /// prefix comes at most once, prefixes before keys, and no prefix covers another.
@@ -91,6 +96,9 @@ pub(crate) fn commit(
     durability: Durability,
 ) -> Result<Done> {
     check_limits(changes)?;
+    if state.compaction.behind.load(Ordering::Relaxed) {
+        thread::sleep(GIVE_WAY);
+    }
     let mut order = state.lock_order()?;
     let alone = changes.iter().any(|change| matches!(change.what, What::DeletePrefix));
     group::make_ready(state, &mut order, alone)?;

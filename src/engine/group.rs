@@ -101,7 +101,7 @@ pub(crate) fn certain(error: Error) -> Error {
     }
 }
 
-fn check(order: &Order) -> Result<()> {
+pub(crate) fn check(order: &Order) -> Result<()> {
     match order.health {
         Health::Poisoned => Err(Error::Poisoned),
         Health::Closed => Err(Error::Closed),

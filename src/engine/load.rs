@@ -47,10 +47,7 @@ pub(super) fn sealed(
     let bytes: u64 = wanted.iter().map(|(_, sealed)| sealed.length).sum();
     let load = |at: usize| {
         let (segment, sealed) = &wanted[at];
-        let hint = segments.read_hint(segment, |totals| {
-            (totals.length, totals.digest, totals.records)
-                == (sealed.length, sealed.digest, sealed.records)
-        });
+        let hint = segments.read_hint(segment, |totals| totals.is_of(sealed));
         if let Hint::Good(..) = hint {
             return Ok((hint, None));
         }

@@ -5,6 +5,7 @@ pub(crate) mod background;
 pub(crate) mod batch;
 pub(crate) mod close;
 pub(crate) mod commit;
+pub(crate) mod compact;
 pub(crate) mod doctor;
 pub(crate) mod examine;
 pub(crate) mod group;

@@ -28,7 +28,7 @@ use crate::log::scan::{Frame, Scan};
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
 use crate::log::tail::TailCopy;
-use crate::options::{MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, Options, ReadMode};
+use crate::options::{MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, MIN_SPACE_BOUND, Options, ReadMode};
 use crate::state::{Health, Order, State, TailState};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, Mutex, thread};
@@ -101,6 +101,12 @@ pub(crate) fn check_options(options: &Options) -> Result<()> {
             format!("{size} bytes are too few, at least {MIN_SEGMENT_SIZE}"),
         );
         return Err(Error::io("set", "segment_size", source));
+    }
+    let bound = options.space_bound;
+    if bound.is_nan() || bound < MIN_SPACE_BOUND {
+        let reason = format!("{bound} is too little, at least {MIN_SPACE_BOUND}");
+        let source = io::Error::new(io::ErrorKind::InvalidInput, reason);
+        return Err(Error::io("set", "space_bound", source));
     }
     Ok(())
 }
@@ -387,6 +393,8 @@ fn new_state(
         lock: Mutex::new(None),
         hints_due: Mutex::default(),
         background: Default::default(),
+        sealing: Default::default(),
+        compaction: Default::default(),
         counters: Default::default(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::heal;
+use super::{background, group, heal};
 use crate::error::{Error, Result};
 use crate::format::location::{SegmentId, UNIT};
 use crate::format::manifest::SegmentEntry;
@@ -32,6 +32,19 @@ pub(crate) fn make_room(state: &State, order: &mut Order, len: u64) -> Result<()
         state.tell_now();
     }
     Ok(())
+}
+
+/// Ends the active segment, whatever it has, and sees it synced and sealed.
+pub(crate) fn end_early(state: &State) -> Result<()> {
+    let mut order = state.lock_order()?;
+    group::make_ready(state, &mut order, true)?;
+    roll(state, &mut order, 0)?;
+    while order.rolled.iter().any(|rolled| !rolled.synced) {
+        group::check(&order)?;
+        group::join(state, &mut order)?;
+    }
+    drop(order);
+    background::seal_rolled(state)
 }
 
 /// Ends the active segment and goes on in the next.
@@ -102,6 +115,19 @@ fn make_segment(state: &State, capacity: u64, unused: Option<&Segment>) -> Resul
     }
     state.segments.insert(segment.clone());
     Ok(segment)
+}
+
+/// Takes a number and a stretch of positions for a segment that is written beside the log, and
+/// named once it is whole. Whoever dies in between leaves a file that the next open removes.
+pub(crate) fn take_number(state: &State, capacity: u64) -> Result<(SegmentId, u64)> {
+    let _in_the_order_of_positions = state.prepared.lock();
+    let mut taken = (SegmentId(0), 0);
+    state.manifest.update(|manifest| {
+        taken = (SegmentId(manifest.next_segment), manifest.next_position);
+        manifest.next_segment += 1;
+        manifest.next_position += capacity;
+    })?;
+    Ok(taken)
 }
 
 /// What the manifest says of a segment that may be written.

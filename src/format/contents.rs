@@ -14,6 +14,7 @@ use std::ops::Range;
 use super::entries::{Decoder, Encoder, Fields, Malformed};
 use super::file::le_u64;
 use super::location::UNIT;
+use super::manifest::Sealed;
 use super::record::MAX_REVISION;
 use super::varint;
 use crate::key;
@@ -31,6 +32,14 @@ pub(crate) struct Totals {
     pub(crate) internal: u64,
     /// The highest revision of any frame.
     pub(crate) revision: u64,
+}
+
+impl Totals {
+    /// Whether these are a sealed segment's, all of it.
+    pub(crate) fn is_of(&self, sealed: &Sealed) -> bool {
+        let theirs = (sealed.length, sealed.digest, sealed.records);
+        (self.length, self.digest, self.records) == theirs
+    }
 }
 
 /// What a segment holds: by kind and id, the newest record of each id *in this segment*.

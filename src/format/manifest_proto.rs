@@ -64,6 +64,10 @@ pub struct Sealed {
     /// What its puts cover, in the order of kinds.
     #[prost(message, repeated, tag = "6")]
     pub kinds: ::prost::alloc::vec::Vec<KindRange>,
+    /// Compaction wrote it: each frame is a commit of its own, in the order of keys, and no revision
+    /// says anything about the order in which segments were written.
+    #[prost(bool, tag = "7")]
+    pub ordered: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KindRange {

@@ -2,6 +2,7 @@
 //! `docs/format.md`.
 
 pub(crate) mod contents;
+
 pub(crate) mod entries;
 #[cfg(test)]
 mod example;

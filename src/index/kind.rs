@@ -171,23 +171,28 @@ impl Kind {
         self.points.contains(self.hash(id), place) && !covers(&covering, id, revision)
     }
 
-    /// Points `id`, which is at `old`, to a copy of the same record. That is no change: snapshots
-    /// see the copy, too. The caller has made sure that `old` is still where it is.
-    pub(crate) fn relocate(
-        &self,
-        id: &[u8],
-        new: Location,
-        old: Location,
-        time_micros: i64,
-        snapshots: &Snapshots,
-    ) {
+    /// Points `id`, which is at `old`, to a copy of the same record. Its bytes were noted as dead.
+    /// That is no change: snapshots see the copy, too. The caller has made sure that `old` is still
+    /// where it is.
+    pub(crate) fn relocate(&self, id: &[u8], new: Location, old: Location, snapshots: &Snapshots) {
         let mut guard = self.state.write();
         let state = &mut *guard;
-        state.usage.put(new, time_micros);
+        state.usage.note_live(new);
         state.usage.bury(old);
         self.change(state, id, Some(new), Some(old), snapshots);
         drop(guard);
         self.point_to(id, new.place, Some(old));
+    }
+
+    /// A segment was written that has `bytes` of the kind, none of them live yet, from puts between
+    /// these times.
+    pub(crate) fn note_segment(&self, segment: SegmentId, bytes: u64, oldest: i64, newest: i64) {
+        self.state.write().usage.note_segment(segment, bytes, oldest, newest);
+    }
+
+    /// How many resources lie in a segment.
+    pub(crate) fn live_in(&self, segment: SegmentId) -> u64 {
+        self.state.read().usage.live_in(segment)
     }
 
     /// Forgets the figures of a segment in which nothing lives any more.

@@ -128,7 +128,7 @@ fn points_survive_collisions() {
             places.sort();
             assert_eq!(&found, places);
         }
-        assert_eq!(points.len(), model.values().map(Vec::len).sum());
+        assert_eq!(points.len(), model.values().map(Vec::len).sum::<usize>());
     }
 }
 

@@ -66,6 +66,12 @@ impl Usage {
         row.newest = row.newest.max(time_micros);
     }
 
+    /// How many live records a segment has.
+    pub(super) fn live_in(&self, segment: SegmentId) -> u64 {
+        let row = self.rows.binary_search_by_key(&segment, |row| row.segment);
+        row.map_or(0, |at| self.rows[at].live_count)
+    }
+
     /// A live record became dead.
     pub(super) fn bury(&mut self, location: Location) {
         let row = self.row(location.place.segment);

@@ -114,6 +114,7 @@ impl Builder {
             first_put_revision,
             last_put_revision,
             kinds: ranges,
+            ordered: false,
         };
         (contents, sealed)
     }
@@ -130,6 +131,9 @@ fn check_key<'a>(record: &Record<'a>) -> Result<&'a str> {
     key::check_prefix(utf8(record.id)?)?;
     Ok(kind)
 }
+
+/// A first and a last id.
+type Ends = (Vec<u8>, Vec<u8>);
 
 /// The records of one kind, in the order in which they lie.
 #[derive(Default)]
@@ -198,7 +202,7 @@ impl Records {
     }
 
     /// The kind's part of the contents, and the first and the last id that was put.
-    fn finish(self, name: &str) -> (KindParts<'_>, Option<(Vec<u8>, Vec<u8>)>) {
+    fn finish(self, name: &str) -> (KindParts<'_>, Option<Ends>) {
         let count = self.puts_and_deletes.len();
         let common = (1..count)
             .fold(if count == 0 { 0 } else { self.id(0).len() }, |common, at| {

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "sim")]
+mod compaction;
 mod concurrency;
 mod contract;
 #[cfg(feature = "sim")]

@@ -17,7 +17,8 @@ pub(crate) fn full() -> bool {
 
 /// Small segments, and a background that syncs only when it is told to.
 pub(crate) fn options() -> Options {
-    Options::new().segment_size(MIN_SEGMENT_SIZE).sync_interval(Duration::from_secs(3600))
+    let options = Options::new().segment_size(MIN_SEGMENT_SIZE);
+    options.sync_interval(Duration::from_secs(3600)).space_bound(f64::INFINITY)
 }
 
 /// One step of a workload.

@@ -118,7 +118,9 @@ impl Model {
         let new = self.location(&id);
         assert!(!self.kind.is_at(&id, record.1, new.place));
         self.records.insert(new.place, record);
-        self.kind.relocate(&id, new, old, 0, self.index.snapshots());
+        let segment = new.place.segment;
+        self.kind.note_segment(segment, new.len_bytes(), 0, 0);
+        self.kind.relocate(&id, new, old, self.index.snapshots());
         self.now.insert(id.clone(), new);
         // Snapshots that saw the same record see the copy.
         for (_, _, ids) in &mut self.snapshots {

@@ -70,6 +70,8 @@ impl Driver {
                 self.store.sync().unwrap();
                 self.is_safe(Durability::Sync);
             }
+            Verb::Compact => self.compact(),
+            Verb::CompactSome { roll, seed } => self.compact_some(*roll, *seed),
             Verb::CheckAll => self.check_all(),
             Verb::Hold => self.hold(),
             Verb::Look(index) => self.look(index),
@@ -280,6 +282,31 @@ impl Driver {
         self.model().assert_is(&self.store, &KINDS);
         let report = self.store.verify().unwrap();
         assert!(report.is_clean(), "{:?}", report.problems);
+    }
+
+    /// No change to anything that can be seen, and all in the inputs that is dead is gone.
+    fn compact(&mut self) {
+        self.store.compact().unwrap();
+        self.is_safe(Durability::Sync);
+        let stats = self.store.stats();
+        let dead: u64 = stats.kinds.iter().map(|kind| kind.dead_bytes).sum();
+        assert_eq!(dead, 0, "{stats:?}");
+        self.check_all();
+    }
+
+    #[cfg(feature = "sim")]
+    fn compact_some(&mut self, roll: bool, seed: u32) {
+        let pick = |number: u32| (number ^ seed).wrapping_mul(0x9E37_79B9) >> 30 != 0;
+        kindlog::fuzzing::compact_picked(&self.store, roll, pick).unwrap();
+        if roll {
+            self.is_safe(Durability::Sync);
+        }
+        self.check_all();
+    }
+
+    #[cfg(not(feature = "sim"))]
+    fn compact_some(&mut self, _roll: bool, _seed: u32) {
+        self.compact();
     }
 
     fn hold(&mut self) {

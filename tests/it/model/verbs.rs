@@ -104,6 +104,12 @@ pub(crate) enum Verb {
     },
     Scan(ScanShape),
     Sync,
+    Compact,
+    /// Compacts some of the segments, or ends the active one and does.
+    CompactSome {
+        roll: bool,
+        seed: u32,
+    },
     CheckAll,
     Hold,
     /// Compares one of the snapshots and iterators that are held.
@@ -170,6 +176,9 @@ pub(crate) fn verb() -> impl Strategy<Value = Verb> {
             .prop_map(|(kind, count, len, durability)| Verb::Many { kind, count, len, durability }),
         8 => scan(),
         3 => Just(Verb::Sync),
+        2 => Just(Verb::Compact),
+        8 => (any::<bool>(), any::<u32>())
+            .prop_map(|(roll, seed)| Verb::CompactSome { roll, seed }),
         3 => Just(Verb::CheckAll),
         4 => Just(Verb::Hold),
         6 => any::<Index>().prop_map(Verb::Look),

@@ -1,0 +1,37 @@
+//! Compaction: space comes back by itself.
+//!
+//! A run takes a few sealed segments, its *inputs*, merges their contents in the order of keys,
+//! copies what is live, and tombstones that are needed still, to new segments, points the index to
+//! the copies, and retires the inputs. In this order:
+//!
+//! 1. `copy`: a copy is written, synced, and read back.
+//! 2. `publish`: the manifest names it, beside the inputs. From here on a record may stand in two
+//!    segments; it is the same record, so it doesn't matter which one a crash leaves to be found.
+//! 3. Each entry of the index that still points to an input moves to the copy.
+//! 4. Once no entry points to an input, and all that made its records dead is durable, the manifest
+//!    lets it go. Then its file is removed; who reads at a snapshot from before keeps it open.
+//!
+//! A crash, an error or a close in between leaves a sound store with more dead bytes.
+
+mod copy;
+pub(crate) mod plan;
+mod publish;
+mod run;
+mod tombstones;
+pub(crate) mod worker;
+
+use crate::error::Result;
+use crate::format::contents::Contents;
+use crate::format::location::SegmentId;
+use crate::format::manifest::Sealed;
+use crate::log::hint::Hint;
+use crate::state::State;
+
+/// What a sealed segment holds: by its hint, or by reading it.
+fn contents(state: &State, id: SegmentId, sealed: &Sealed) -> Result<Contents> {
+    let segment = state.segments.find(id)?;
+    match state.segments.read_hint(&segment, |totals| totals.is_of(sealed)) {
+        Hint::Good(contents, _) => Ok(contents),
+        Hint::Missing | Hint::Bad(_) => Ok(Contents::read(&segment, sealed.length)?.0),
+    }
+}

@@ -1,0 +1,151 @@
+//! A copy becomes part of the store, and inputs stop being part of it.
+
+use std::sync::Arc;
+
+use super::copy::{Finished, Moves};
+use crate::engine::{background, group, roll};
+use crate::error::{Error, Result};
+use crate::format::contents::Contents;
+use crate::format::location::{Location, Place, SegmentId};
+use crate::format::manifest::SegmentEntry;
+use crate::format::names;
+use crate::index::Kind;
+use crate::log::segment::Segment;
+use crate::state::{Effect, Order, State, overlay_key};
+
+/// So many entries move in one hold of the order lock: commits wait for no more.
+const MOVES_PER_HOLD: usize = 16;
+
+/// Has the manifest name a copy, and points the index to it wherever it points to an input.
+pub(super) fn publish(state: &State, inputs: &[SegmentId], copy: Finished) -> Result<()> {
+    let Finished { segment, sealed, contents, moves, .. } = copy;
+    let entry = SegmentEntry { sealed: Some(sealed), ..roll::entry(&segment) };
+    let published = state.manifest.update(|manifest| {
+        let at = manifest.segments.partition_point(|other| other.base < entry.base);
+        manifest.segments.insert(at, entry);
+    });
+    if let Err(error) = published {
+        // If it can't be known which manifest is on disk, it may name the file.
+        if state.manifest.check_known().is_ok() {
+            let _ = state.disk.remove(&names::segment(segment.id));
+        }
+        return Err(error);
+    }
+    state.segments.insert(segment.clone());
+    background::write_hint(state, &segment, &contents);
+    for kind in contents.kinds() {
+        let index = state.index.kind_or_create(&kind.name);
+        index.note_segment(segment.id, kind.total_bytes, kind.oldest, kind.newest);
+    }
+    moves.iter().try_for_each(|moves| move_kind(state, inputs, &segment, &contents, moves))
+}
+
+/// An entry to be moved.
+struct Move {
+    id: Vec<u8>,
+    revision: u64,
+    from: Location,
+    to: Location,
+}
+
+fn move_kind(
+    state: &State,
+    inputs: &[SegmentId],
+    segment: &Arc<Segment>,
+    contents: &Contents,
+    moves: &Moves,
+) -> Result<()> {
+    let Moves { kind, from } = moves;
+    let Some(of_kind) = contents.kind(kind.name()) else {
+        return Err(Error::corrupt(&segment.path, 0, "what was copied is not there"));
+    };
+    let mut entries = contents.entries(of_kind);
+    let mut from = from.iter().copied();
+    let mut batch = Vec::with_capacity(MOVES_PER_HOLD);
+    while entries.step().expect("contents were gone through when they were made or read") {
+        let fields = entries.fields();
+        if fields.delete {
+            continue;
+        }
+        let place = Place { segment: segment.id, offset: fields.offset };
+        let to = Location { place, len: fields.len };
+        let Some(from) = from.next() else { break };
+        debug_assert!(inputs.contains(&from.place.segment));
+        batch.push(Move { id: entries.id().to_vec(), revision: fields.revision, from, to });
+        if batch.len() == MOVES_PER_HOLD {
+            move_batch(state, kind, &mut batch)?;
+        }
+    }
+    move_batch(state, kind, &mut batch)
+}
+
+/// Moves entries that still point where they did.
+///
+/// Under the order lock, so that no commit is between finding a key's place and putting another
+/// there: its change would be made to a place that is no longer the key's.
+fn move_batch(state: &State, kind: &Arc<Kind>, batch: &mut Vec<Move>) -> Result<()> {
+    let mut order = state.lock_order()?;
+    let guard = state.apply.lock();
+    for Move { id, revision, from, to } in batch.drain(..) {
+        if kind.is_at(&id, revision, from.place) {
+            kind.relocate(&id, to, from, state.index.snapshots());
+            follow(&mut order, kind, &id, from, to);
+        }
+    }
+    drop(guard);
+    Ok(())
+}
+
+/// Tells the commits in flight where the record that they will replace is now.
+fn follow(order: &mut Order, kind: &Arc<Kind>, id: &[u8], from: Location, to: Location) {
+    if order.overlay.is_empty() || !order.overlay.contains_key(&overlay_key(kind.name(), id)) {
+        return;
+    }
+    let changes = order.pending.iter_mut().flat_map(|pending| &mut pending.changes);
+    for change in changes.filter(|c| Arc::ptr_eq(&c.kind, kind) && *c.id == *id) {
+        match &mut change.effect {
+            Effect::Put { old: Some(old), .. } | Effect::Delete { old, .. } if *old == from => {
+                *old = to;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Lets inputs go in which nothing lives any more. Returns how many bytes that gives back.
+pub(super) fn retire(state: &State, inputs: &[SegmentId]) -> Result<u64> {
+    let kinds = state.index.kinds();
+    let is_dead = |id: &SegmentId| kinds.iter().all(|kind| kind.live_in(*id) == 0);
+    let gone: Vec<SegmentId> = inputs.iter().copied().filter(is_dead).collect();
+    if gone.is_empty() {
+        return Ok(0);
+    }
+    // What made their records dead may be in memory alone. If it were lost after they are gone,
+    // the keys would be, too, and with them commits that were durable.
+    let mut order = state.lock_order()?;
+    group::sync(state, &mut order)?;
+    drop(order);
+    state.manifest.update(|manifest| {
+        manifest.segments.retain(|entry| !gone.contains(&entry.id()));
+    })?;
+    {
+        let _decisions = state.order.lock();
+        let _views = state.apply.lock();
+        let generation = state.index.snapshots().turn();
+        gone.iter().for_each(|id| state.segments.retire(*id, generation));
+    }
+    let retired = state.segments.retired();
+    let gone_now = retired.iter().filter(|segment| gone.contains(&segment.id));
+    let mut bytes = 0;
+    for segment in gone_now {
+        bytes += segment.len();
+        kinds.iter().for_each(|kind| kind.forget_segment(segment.id));
+        // If it fails, the next open does it.
+        let _ = state.segments.remove_hint(segment);
+        let _ = state.disk.remove(&names::segment(segment.id));
+    }
+    drop(retired);
+    state.segments.let_go(state.index.snapshots().oldest_generation());
+    state.compaction.findings.lock().forget(&gone);
+    Ok(bytes)
+}

@@ -1,0 +1,185 @@
+//! The thread that compacts when it is time, and what it goes by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::plan::{Candidate, Plan, Policy, Space, plan};
+use super::run::run;
+use crate::engine::roll;
+use crate::error::{Error, Result};
+use crate::event::event;
+use crate::format::location::SegmentId;
+use crate::format::manifest::Manifest;
+use crate::format::segment::HEADER_LEN;
+use crate::state::State;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::{Builder, JoinHandle};
+
+/// How long after a change the store is looked at, and how often while it is written.
+const PAUSE: Duration = Duration::from_secs(1);
+/// After a failure it waits longer each time, up to this.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// A store to which less is appended in a pause is idle.
+const IDLE_LEN: u64 = 128 << 10;
+/// What an idle store may have beyond its bound, of the mebibyte that is promised.
+const IDLE_SLACK: u64 = 128 << 10;
+
+/// Starts the thread, unless the store is not to be compacted by itself.
+pub(crate) fn start(state: &Arc<State>) -> Result<Option<JoinHandle<()>>> {
+    if state.options.space_bound.is_infinite() {
+        return Ok(None);
+    }
+    let shared = state.clone();
+    let named = Builder::new().name("kindlog-compact".to_owned());
+    let spawned = named.spawn(move || work(&shared));
+    spawned.map(Some).map_err(|e| Error::io("start a thread for", state.disk.path(), e))
+}
+
+fn work(state: &State) {
+    let signals = &state.compaction.signals;
+    let (mut pause, mut last_end) = (PAUSE, 0);
+    // What an earlier process left.
+    signals.raise(&signals.dirty);
+    loop {
+        if signals.wait(pause) {
+            return;
+        }
+        let end = state.order.lock().commit_end;
+        let idle = end - std::mem::replace(&mut last_end, end) < IDLE_LEN;
+        let failure = {
+            let _one_at_a_time = state.compaction.running.lock();
+            bring_down(state, idle).err()
+        };
+        state.compaction.behind.store(false, Ordering::Relaxed);
+        pause = match failure {
+            None => PAUSE,
+            Some(_) => MAX_PAUSE.min(2 * pause),
+        };
+        if failure.is_some() || !idle {
+            signals.raise(&signals.dirty);
+        }
+        if let Some(error) = &failure {
+            event!(warn, "compacting: {error}");
+        }
+        state.compaction.findings.lock().failure = failure.map(|error| error.to_string());
+    }
+}
+
+/// Compacts until the store is within its bound.
+fn bring_down(state: &State, idle: bool) -> Result<()> {
+    loop {
+        state.check_open()?;
+        let (candidates, space) = survey(state, idle);
+        match plan(&candidates, &space, &policy(state, idle)) {
+            Plan::Rest => return Ok(()),
+            Plan::Roll => roll::end_early(state)?,
+            Plan::Compact(inputs) => run(state, &inputs, true)?,
+        }
+    }
+}
+
+/// Compacts all there is, now: what is dead goes, and what is live lies in the order of keys.
+pub(crate) fn compact(state: &State) -> Result<()> {
+    let _one_at_a_time = state.compaction.running.lock();
+    state.check_writable()?;
+    let (_, space) = survey(state, true);
+    if space.active.is_some_and(|(total, _)| total > 0) {
+        roll::end_early(state)?;
+    }
+    let manifest = state.manifest.get();
+    let (candidates, _) = survey(state, false);
+    let has_records = |candidate: &&Candidate| {
+        let entry = manifest.segments.iter().find(|entry| entry.id() == candidate.id);
+        entry.and_then(|entry| entry.sealed.as_ref()).is_some_and(|sealed| sealed.records > 0)
+    };
+    let (mut candidates, mut empty): (Vec<Candidate>, Vec<Candidate>) =
+        candidates.iter().partition(has_records);
+    if is_compact(&manifest, &candidates, state.options.segment_size) {
+        candidates.clear();
+    }
+    candidates.append(&mut empty);
+    if candidates.is_empty() {
+        return Ok(());
+    }
+    let inputs: Vec<SegmentId> = candidates.iter().map(|candidate| candidate.id).collect();
+    run(state, &inputs, false)
+}
+
+/// Compacts the segments that `pick` says, by their numbers: runs that no plan would make.
+#[cfg(feature = "sim")]
+pub(crate) fn compact_picked(state: &State, roll: bool, pick: &dyn Fn(u32) -> bool) -> Result<()> {
+    let _one_at_a_time = state.compaction.running.lock();
+    state.check_writable()?;
+    if roll {
+        roll::end_early(state)?;
+    }
+    let picked = survey(state, false).0.into_iter().map(|candidate| candidate.id);
+    let inputs: Vec<SegmentId> = picked.filter(|id| pick(id.0)).collect();
+    run(state, &inputs, false)
+}
+
+/// Whether nothing is dead, and all segments lie in the order of keys, one behind the other.
+fn is_compact(manifest: &Manifest, candidates: &[Candidate], segment_size: u64) -> bool {
+    if candidates.iter().any(|c| !c.ordered || c.total > c.live) {
+        return false;
+    }
+    let sealed = manifest.segments.iter().filter_map(|entry| entry.sealed.as_ref());
+    let mut ranges: Vec<(&str, &str, &str)> = sealed
+        .clone()
+        .flat_map(|sealed| &sealed.kinds)
+        .map(|range| (&*range.kind, &*range.first_id, &*range.last_id))
+        .collect();
+    ranges.sort_unstable();
+    let apart = ranges.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].2 < pair[1].1);
+    let small = sealed.filter(|sealed| sealed.length < segment_size / 2).count();
+    apart && small <= 1
+}
+
+fn policy(state: &State, idle: bool) -> Policy {
+    let segment_size = state.options.segment_size;
+    let slack = if idle { IDLE_SLACK.min(segment_size) } else { segment_size };
+    Policy { bound: state.options.space_bound, slack, run_len: segment_size }
+}
+
+/// Looks whether a store that is written is over what is promised for it.
+pub(super) fn note_behind(state: &State) {
+    let (_, space) = survey(state, false);
+    let bound = state.options.space_bound + 0.5;
+    let allowed = (space.live as f64 * bound) as u64 + 2 * state.options.segment_size;
+    state.compaction.behind.store(space.total > allowed, Ordering::Relaxed);
+}
+
+/// What is known about the segments. The active one may be ended early in a store that is idle.
+pub(crate) fn survey(state: &State, idle: bool) -> (Vec<Candidate>, Space) {
+    // Of all kinds together: live bytes, and those of all records.
+    let mut usages: BTreeMap<SegmentId, (u64, u64)> = BTreeMap::new();
+    for usage in state.index.kinds().iter().flat_map(|kind| kind.usage()) {
+        let sum = usages.entry(usage.segment).or_default();
+        *sum = (sum.0 + usage.live_bytes, sum.1 + usage.total_bytes);
+    }
+    let (mut candidates, mut space) = (Vec::new(), Space { total: 0, live: 0, active: None });
+    let active = state.order.lock().active.as_ref().map(|active| active.segment.id);
+    let manifest = state.manifest.get();
+    let findings = state.compaction.findings.lock();
+    for entry in &manifest.segments {
+        let id = entry.id();
+        let Some(segment) = state.segments.get(id) else { continue };
+        let total = segment.len().saturating_sub(HEADER_LEN);
+        let (live, records) = usages.get(&id).copied().unwrap_or_default();
+        space.total += total;
+        space.live += live;
+        if active == Some(id) && idle {
+            space.active = Some((records, live));
+        }
+        let Some(sealed) = &entry.sealed else { continue };
+        if findings.damaged.contains_key(&id) {
+            continue;
+        }
+        let needed = findings.needed.get(&id).map_or(0, |needed| needed.bytes);
+        let waiting = findings.needed.values().filter(|needed| needed.by.contains(&id));
+        let awaited = waiting.map(|needed| needed.bytes).sum();
+        candidates.push(Candidate { id, total, live, needed, awaited, ordered: sealed.ordered });
+    }
+    (candidates, space)
+}

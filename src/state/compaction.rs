@@ -1,0 +1,58 @@
+//! What compaction keeps between its runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::format::location::SegmentId;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64};
+
+use super::Signals;
+
+/// Shared by the worker, whoever asks for a compaction, and whoever asks what it is up to.
+#[derive(Debug, Default)]
+pub(crate) struct Compaction {
+    /// One run at a time. Taken before any other lock.
+    pub(crate) running: Mutex<()>,
+    pub(crate) signals: Signals,
+    pub(crate) findings: Mutex<Findings>,
+    /// A run is under way, and more is dead than the bound allows: commits give way to it.
+    pub(crate) behind: AtomicBool,
+    pub(crate) counters: Counters,
+}
+
+/// Since the store was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) runs: AtomicU64,
+    pub(crate) copied_bytes: AtomicU64,
+    pub(crate) reclaimed_bytes: AtomicU64,
+}
+
+/// What earlier runs found, and the log does not say.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Segments with a record that is needed and damaged, and what is wrong with it. They stay.
+    pub(crate) damaged: BTreeMap<SegmentId, String>,
+    /// The tombstones of a segment that are needed still.
+    pub(crate) needed: BTreeMap<SegmentId, Needed>,
+    /// Why the last run failed, if it did.
+    pub(crate) failure: Option<String>,
+}
+
+/// Tombstones that can't go, since other segments hold what they delete.
+#[derive(Debug, Default)]
+pub(crate) struct Needed {
+    pub(crate) bytes: u64,
+    /// Those segments. When one of them is gone, it is time to look again.
+    pub(crate) by: BTreeSet<SegmentId>,
+}
+
+impl Findings {
+    /// Forgets what was found about segments that are gone, and what they were needed for.
+    pub(crate) fn forget(&mut self, gone: &[SegmentId]) {
+        self.damaged.retain(|id, _| !gone.contains(id));
+        self.needed.retain(|id, needed| {
+            !gone.contains(id) && !gone.iter().any(|gone| needed.by.contains(gone))
+        });
+    }
+}
