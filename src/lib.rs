@@ -82,3 +82,7 @@ pub use options::{
 pub use resource::{Resource, Revision, Text};
 pub use snapshot::Snapshot;
 pub use store::Store;
+
+#[cfg(all(test, kindlog_shuttle))]
+#[path = "../tests/scheduled/mod.rs"]
+mod scheduled_tests;

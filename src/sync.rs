@@ -26,6 +26,6 @@ pub(crate) fn processors() -> usize {
 }
 
 #[cfg(all(test, kindlog_shuttle))]
-pub(crate) use scheduled::{Condvar, Mutex, MutexGuard, RwLock};
+pub(crate) use scheduled::{Condvar, Mutex, MutexGuard, RwLock, thread};
 #[cfg(all(test, kindlog_shuttle))]
-pub(crate) use shuttle::{sync::RwLockReadGuard, sync::atomic, thread};
+pub(crate) use shuttle::sync::{RwLockReadGuard, atomic};

@@ -76,7 +76,7 @@ impl Condvar {
     /// Time passes at the scheduler's pleasure: any number of other steps, and then it is over,
     /// notified or not.
     pub(crate) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, timeout: Duration) {
-        MutexGuard::unlocked(guard, || shuttle::thread::sleep(timeout));
+        MutexGuard::unlocked(guard, || thread::sleep(timeout));
     }
 
     pub(crate) fn notify_one(&self) {
@@ -112,6 +112,16 @@ impl<T> RwLock<T> {
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+}
+
+pub(crate) mod thread {
+    pub(crate) use shuttle::thread::{Builder, JoinHandle};
+
+    /// Lets others go first, as whoever sleeps does: a scheduler by priorities would otherwise
+    /// come back to a loop that sleeps and looks, for ever.
+    pub(crate) fn sleep(_duration: std::time::Duration) {
+        shuttle::thread::yield_now();
     }
 }
 
