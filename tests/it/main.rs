@@ -29,7 +29,9 @@ mod oracle;
 mod processes;
 mod readers;
 mod regressions;
+mod round_trip;
 mod salvage;
+mod stress;
 mod support;
 mod tidy;
 #[cfg(feature = "sim")]

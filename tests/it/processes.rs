@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use kindlog::{Batch, Durability, Error, Options, Store};
 
-use crate::support::{DURABILITIES, pattern, store_dir};
+use crate::support::{DURABILITIES, fork, pattern, store_dir};
 
 const STORE: &str = "KINDLOG_TEST_CHILD_STORE";
 const DURABILITY: &str = "KINDLOG_TEST_CHILD_DURABILITY";
@@ -223,6 +223,16 @@ fn a_child_that_obeys() {
                 drop(store.take());
                 say("dropped");
             }
+            ["buffered", id] => {
+                let mut batch = Batch::new();
+                batch.put("K", id, b"");
+                let done = open.expect("open").commit_with(batch, Durability::Buffered);
+                say(&format!("{:?}", done.is_ok()));
+            }
+            ["fork"] => {
+                let inherits = || inherits_nothing(store.take().expect("open"), &path);
+                say(&format!("{:?}", fork::in_a_child(inherits)));
+            }
             ["open"] => say(match options.open(&path) {
                 Ok(opened) => {
                     store = Some(opened);
@@ -268,6 +278,38 @@ fn a_store_that_another_process_owns_is_locked_until_it_closes_drops_or_dies() {
     child.kill();
     let store = Store::open(&path).expect("the dead hold no lock");
     assert_eq!(store.count("K").expect("count"), 2);
+}
+
+/// Whether a handle that a fork carried here refuses, and closes and drops without a word.
+fn inherits_nothing(store: Store, path: &str) -> bool {
+    let refuses = matches!(store.put("K", "child", b""), Err(Error::Closed))
+        && matches!(store.get_resource("K", "a"), Err(Error::Closed))
+        && matches!(store.sync(), Err(Error::Closed))
+        && matches!(Store::open(path), Err(Error::Locked { .. }));
+    let closes = store.clone().close().is_ok();
+    drop(store);
+    refuses && closes && matches!(Store::open(path), Err(Error::Locked { .. }))
+}
+
+/// The child's copy of a handle, of the buffers and of the lock's descriptor are not its own: what
+/// it flushes would be written twice, and what it unlocks would be free for anyone.
+#[test]
+fn a_forked_child_neither_writes_nor_unlocks_what_its_parent_has_open() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = store_dir(&dir);
+    let mut child = Process::start("a_child_that_obeys", &path, Durability::Sync);
+    assert_eq!(child.hear().as_deref(), Some("open"));
+    assert_eq!(child.ask("put a 1"), "1");
+    assert_eq!(child.ask("buffered b"), "true");
+    let before = files(&path);
+    assert_eq!(child.ask("fork"), "true", "the grandchild could use its handle, or died");
+    assert!(files(&path) == before, "the grandchild wrote");
+    assert!(matches!(Store::open(&path), Err(Error::Locked { .. })), "the grandchild unlocked");
+    assert_eq!(child.ask("put c 3"), "3", "its own handle is as good as before");
+    assert_eq!(child.ask("close"), "true");
+    let store = Store::open(&path).expect("the lock is free");
+    assert!(store.recovery().clean);
+    assert_eq!(ids(&store), ["a", "b", "c"]);
 }
 
 /// Every file's bytes and time of change.

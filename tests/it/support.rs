@@ -1,5 +1,6 @@
 //! The tests' words: a store that can be reopened, killed and damaged, and that verifies itself.
 
+pub(crate) mod fork;
 mod model;
 
 use std::fs;
