@@ -127,7 +127,9 @@ fn clearing_what_was_deleted_hides_nothing_that_is_there() {
         let fill = |store: &Store, round: u8| {
             let mut batch = Batch::new();
             batch.delete_kind("K");
-            (0..3).for_each(|i| drop(batch.put("K", &format!("{i}"), [round])));
+            for i in 0..3 {
+                batch.put("K", &format!("{i}"), [round]);
+            }
             store.commit_with(batch, Durability::Os).unwrap();
         };
         fill(&store, 0);
