@@ -279,3 +279,105 @@ fn bits_of_every_crashed_store() {
     }
     eprintln!("damage, bits of crashed stores: {images} images");
 }
+
+const SEGMENT: &str = "00000000.seg";
+/// A segment's header, with no extension.
+const HEADER_LEN: usize = 72;
+
+/// Three commits of the same length.
+fn three(disk: &SimDisk, value: u8, durability: Durability) -> kindlog::Store {
+    let store = options().open_on(disk).expect("open");
+    for id in ["1", "2", "3"] {
+        let mut batch = kindlog::Batch::new();
+        batch.put("Key", id, [value; 40]);
+        store.commit_with(batch, durability).expect("commit");
+    }
+    store
+}
+
+#[track_caller]
+fn assert_refused(image: &SimDisk, story: &str) {
+    match options().open_on(image) {
+        Err(Error::Corrupt { file, .. }) => assert!(file.ends_with(SEGMENT), "{story}: {file:?}"),
+        other => panic!("{story}: {other:?}"),
+    }
+}
+
+/// Each of them is known to be durable: by the watermark of one behind it, and the last one by the
+/// frame that a sync leaves. So none of this is a torn tail, and owning up to it is not enough.
+#[test]
+fn damage_below_the_watermark_is_never_a_torn_tail() {
+    let disk = SimDisk::new();
+    let _store = three(&disk, 7, Durability::Sync);
+    let bytes = disk.kill(0).read_file(SEGMENT).expect("a segment");
+    for id in ["1", "2", "3"] {
+        let key = format!("Key{id}");
+        let at = bytes.windows(4).position(|window| window == key.as_bytes()).expect("a frame");
+        for byte in [at - 12, at, at + 20] {
+            let image = disk.kill(0);
+            image.flip_bit(SEGMENT, byte as u64 * 8);
+            assert_refused(&image, &format!("{key}, byte {byte}"));
+        }
+    }
+}
+
+/// As a medium leaves it that writes to the wrong place, or not at all where a file of another
+/// store lay before: everything fits but the salt.
+#[test]
+fn frames_of_another_store_are_never_read() {
+    for closed in [true, false] {
+        let disks = [SimDisk::new(), SimDisk::new()];
+        let stores = [three(&disks[0], 1, Durability::Sync), three(&disks[1], 2, Durability::Sync)];
+        if closed {
+            stores.iter().for_each(|store| store.close().expect("close"));
+        }
+        let [mut ours, theirs] = disks.each_ref().map(|d| d.read_file(SEGMENT).expect("a segment"));
+        assert_eq!(ours.len(), theirs.len());
+        ours[HEADER_LEN..].copy_from_slice(&theirs[HEADER_LEN..]);
+        let image = disks[0].kill(0);
+        image.write_file(SEGMENT, &ours);
+        if closed {
+            assert_refused(&image, "all of it is gone");
+            continue;
+        }
+        // Nothing that is sound says that anything had been durable.
+        let store = options().open_on(&image).expect("a torn log");
+        assert_eq!(store.count("Key").expect("count"), 0);
+        assert!(store.recovery().lost_acknowledged);
+    }
+}
+
+/// A sound frame of the same segment, in the place of another.
+#[test]
+fn a_frame_in_another_place_is_damage() {
+    let disk = SimDisk::new();
+    three(&disk, 7, Durability::Buffered).close().expect("close");
+    let image = disk.kill(0);
+    let mut bytes = image.read_file(SEGMENT).expect("a segment");
+    let key = |id| bytes.windows(4).position(|window| window == id).expect("a frame");
+    let (first, second) = (key(b"Key1"), key(b"Key2"));
+    let len = second - first;
+    bytes.copy_within(HEADER_LEN..HEADER_LEN + len, HEADER_LEN + len);
+    image.write_file(SEGMENT, &bytes);
+    assert_refused(&image, "the second is gone");
+}
+
+/// Two copies of a store go on in the same segment, each in its own way: same salt, same positions.
+/// Once it is sealed its digest tells whose it is.
+#[test]
+fn segments_of_two_copies_of_a_store_are_not_mixed() {
+    let disk = SimDisk::new();
+    three(&disk, 7, Durability::Sync).close().expect("close");
+    let copies = [disk.kill(0), disk.kill(0)];
+    for (value, copy) in copies.iter().enumerate() {
+        let store = three(copy, value as u8, Durability::Buffered);
+        for id in ["4", "5", "6", "7"] {
+            store.put("Key", id, [value as u8; 20_000]).expect("put");
+        }
+        assert!(store.stats().segments.len() > 1);
+        store.close().expect("close");
+        assert!(options().open_on(&copy.kill(0)).is_ok());
+    }
+    copies[0].write_file(SEGMENT, &copies[1].read_file(SEGMENT).expect("a segment"));
+    assert_refused(&copies[0], "the other's");
+}

@@ -349,6 +349,27 @@ mod on_a_simulated_disk {
         assert!(u64::from(next) > u64::from(before) + 1, "what was in doubt kept its revision");
     }
 
+    /// A write that is called failed though all of its bytes are there. If the segment can be
+    /// closed before them, the commit never happened; if it can't, nobody knows.
+    #[test]
+    fn a_failed_commit_whose_bytes_are_there_is_withdrawn_or_in_doubt() {
+        for can_be_closed in [true, false] {
+            let store = TestStore::sim().unverified();
+            store.put("Agent", "a", b"1").unwrap();
+            let whole = Fault::ShortWrite { bytes: usize::MAX, code: EIO };
+            store.disk().fail_when(|kind, _| kind == OpKind::Write, 0, whole);
+            if !can_be_closed {
+                store.disk().fail_always(|kind, _| kind == OpKind::Create, Fault::Error(ENOSPC));
+            }
+            let error = store.put("Agent", "b", b"2").expect_err("its write failed");
+            let (left, what) = (store.killed().unverified(), format!("closed: {can_be_closed}"));
+            let there = left.try_open().unwrap().contains("Agent", "b").unwrap();
+            assert_eq!(there, !can_be_closed, "{what}");
+            let expected = if can_be_closed { Outcome::NotCommitted } else { Outcome::Unknown };
+            assert_eq!(error.outcome(), expected, "{what}");
+        }
+    }
+
     #[test]
     fn a_full_disk_refuses_and_takes_writes_again_when_there_is_room() {
         let mut store = TestStore::sim();

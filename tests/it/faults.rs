@@ -9,13 +9,15 @@ use kindlog::{Durability, Error, Options};
 use crate::oracle::Crash;
 use crate::workload::{Run, Step, Went, brief, everything, full, options, put};
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     Fault::Error(EIO),
     Fault::Error(ENOSPC),
     Fault::Error(EACCES),
     Fault::Error(EMFILE),
     Fault::ShortWrite { bytes: 0, code: ENOSPC },
     Fault::ShortWrite { bytes: 21, code: EIO },
+    // All of it is written, and called failed all the same.
+    Fault::ShortWrite { bytes: usize::MAX, code: EIO },
     Fault::SyncKeepsNew,
     Fault::SyncDropsNew,
 ];

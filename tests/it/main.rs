@@ -30,6 +30,8 @@ mod processes;
 mod readers;
 mod regressions;
 mod round_trip;
+#[cfg(feature = "sim")]
+mod replay;
 mod salvage;
 mod stress;
 mod support;
