@@ -32,7 +32,7 @@
 //! | `log`, `index` | segments, tail file and manifest; all keys in memory |
 //! | `disk` | the only door to the operating system |
 //! | `format` | bytes to values and back |
-//! | `error`, `key`, `resource`, `options`, `event`, `sync` | the words; locks |
+//! | `error`, `key`, `resource`, `options`, `event`, `sync`, `zoo` | words; locks; planted bugs |
 //!
 //! With the feature `tracing` the engine reports what it does on its own (opening, closing,
 //! healing, failures in the background) as events of the target `kindlog`.
@@ -59,6 +59,11 @@ mod snapshot;
 mod state;
 mod store;
 mod sync;
+#[cfg(not(kindlog_zoo))]
+mod zoo;
+#[cfg(kindlog_zoo)]
+#[doc(hidden)]
+pub mod zoo;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -30,6 +30,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
 use self::lock::{NativeLock, identity};
 use super::{Disk, File, Lock, Map, TailMap};
+use crate::zoo::{Bug, planted};
 
 /// A directory of the file system.
 #[derive(Debug)]
@@ -65,9 +66,11 @@ impl NativeDisk {
     fn open_with(&self, name: &str, flags: OFlags) -> io::Result<fs::File> {
         check_name(name)?;
         // Without NONBLOCK, opening a pipe that someone put here would wait for its other end.
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let links = if planted(Bug::FollowLinks) { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let flags = flags | OFlags::CLOEXEC | links | OFlags::NONBLOCK;
+        let others = if planted(Bug::ReadableFiles) { Mode::ROTH } else { Mode::empty() };
         let fd = rustix::io::retry_on_intr(|| {
-            rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)
+            rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR | others)
         })?;
         let file = fs::File::from(fd);
         if !file.metadata()?.is_file() {

@@ -25,6 +25,7 @@ use crate::state::{
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
+use crate::zoo::{Bug, planted};
 
 /// From this many bytes on, the committing thread writes what the file lacks.
 const FLUSH_LEN: u64 = 128 << 10;
@@ -100,7 +101,8 @@ pub(crate) fn commit(
         thread::sleep(GIVE_WAY);
     }
     let mut order = state.lock_order()?;
-    let alone = changes.iter().any(|change| matches!(change.what, What::DeletePrefix));
+    let alone = !planted(Bug::PrefixDeleteRushes)
+        && changes.iter().any(|change| matches!(change.what, What::DeletePrefix));
     group::make_ready(state, &mut order, alone)?;
     let (mut decided, removed) = loop {
         let mut awaited = false;
@@ -111,7 +113,7 @@ pub(crate) fn commit(
         // An answer that rests on what is in flight counts once that is durable. If it never will
         // be, the answer is another.
         let failures = order.failures;
-        if awaited {
+        if awaited && !planted(Bug::AnswerInFlight) {
             group::make_ready(state, &mut order, true)?;
         }
         if order.failures == failures {
@@ -124,7 +126,8 @@ pub(crate) fn commit(
     let revision = order.revision + 1;
     let written = write(&mut order, &mut decided, revision, time, durability, max_len);
     let deletes_prefix = matches!(decided[0].change.what, What::DeletePrefix);
-    if durability != Durability::Sync && order.pending.is_empty() {
+    let weak = durability != Durability::Sync || planted(Bug::AckBeforeSync);
+    if weak && (order.pending.is_empty() || planted(Bug::WeakOvertakesSync)) {
         finish_weak(state, &mut order, &decided, &written, time, durability)?;
         drop(order);
         state.tell_dirty();
@@ -250,6 +253,7 @@ fn current(
     awaited: &mut bool,
 ) -> Result<Option<Location>> {
     if !order.overlay.is_empty()
+        && !planted(Bug::DropOverlay)
         && let Some(overlaid) = order.overlay.get(&overlay_key(kind.name(), id.as_bytes()))
     {
         *awaited = true;
@@ -319,12 +323,12 @@ fn write(
     durability: Durability,
     max_len: u64,
 ) -> Written {
-    let watermark = order.durable;
+    let claim = if planted(Bug::WatermarkAhead) { order.commit_end } else { order.durable };
     let sync = durability == Durability::Sync;
     let active = order.active();
     let (start, position) = (active.end(), active.position());
     let place = |first: bool, left| FramePlace {
-        watermark: first.then_some(watermark),
+        watermark: first.then_some(claim),
         left,
         start: first,
         sync,
@@ -359,6 +363,7 @@ fn finish_weak(
     durability: Durability,
 ) -> Result<()> {
     if durability == Durability::Os
+        && !planted(Bug::OsStaysInProcess)
         && let Err(error) = hand_to_kernel(state, order, &written.piece)
     {
         order.unsynced -= written.piece.len() as u64;
@@ -384,7 +389,9 @@ fn hand_to_kernel(state: &State, order: &mut Order, piece: &bytes::Bytes) -> Res
     let active = active.as_mut().expect("a store that is written has an active segment");
     match tail {
         // What lies behind the file's end has to fit in the ring.
-        TailState::Mapped(tail) if active.unwritten() <= MAX_COMMIT_LEN => {
+        TailState::Mapped(tail)
+            if active.unwritten() <= MAX_COMMIT_LEN || planted(Bug::OverwriteRing) =>
+        {
             active.copy_to_tail(tail, piece);
             Ok(())
         }

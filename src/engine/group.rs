@@ -15,6 +15,7 @@ use crate::format::record::FrameType;
 use crate::state::{Health, Order, State, Ticket};
 use crate::sync::atomic::Ordering;
 use crate::sync::{MutexGuard, thread};
+use crate::zoo::{Bug, planted, unless};
 
 /// From this many unsynced bytes on, the background is asked for a sync before its interval.
 const SYNC_LEN: u64 = 8 << 20;
@@ -122,7 +123,8 @@ fn lead(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
     let target = flush(state, order)?;
     let covered = std::mem::take(&mut order.unsynced);
     let mut files: Vec<(Arc<dyn File>, std::path::PathBuf)> = Vec::new();
-    for rolled in order.rolled.iter().filter(|rolled| !rolled.synced) {
+    for rolled in order.rolled.iter().filter(|rolled| !rolled.synced && !planted(Bug::SealUnsynced))
+    {
         files.push((rolled.segment.file.clone(), rolled.segment.path.clone()));
     }
     let rolled: Vec<_> = order.rolled.iter().map(|rolled| rolled.segment.id).collect();
@@ -132,7 +134,10 @@ fn lead(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
     let synced = MutexGuard::unlocked(order, || {
         state.counters.fsyncs.fetch_add(files.len() as u64, Ordering::Relaxed);
         files.iter().try_for_each(|(file, path)| {
-            file.sync().map_err(|source| Error::in_doubt("sync", path, source))
+            let synced = unless(Bug::SkipLogSync, || file.sync());
+            let synced =
+                synced.or_else(|e| if planted(Bug::RetrySync) { file.sync() } else { Err(e) });
+            synced.map_err(|source| Error::in_doubt("sync", path, source))
         })
     });
     order.leading = false;
@@ -185,7 +190,7 @@ pub(crate) fn publish(state: &State, order: &mut Order) {
 /// evidence, not data. With commits queued it is they who carry the watermark.
 fn mark_durable(state: &State, order: &mut Order, target: u64) {
     let (revision, durable) = (order.revision, order.durable);
-    if order.health != Health::Good {
+    if order.health != Health::Good || planted(Bug::NoWatermarkFrame) {
         // Behind the last good byte of a broken segment lies what is left of a failed append.
         return;
     }
@@ -203,7 +208,9 @@ fn mark_durable(state: &State, order: &mut Order, target: u64) {
 /// After a failed fsync the kernel may have dropped what it could not write, and calls its pages
 /// clean: no retry can be trusted, so there is none.
 pub(crate) fn poison(order: &mut Order, error: &Error) {
-    order.health = Health::Poisoned;
+    if !planted(Bug::NoPoison) {
+        order.health = Health::Poisoned;
+    }
     event!(error, "no more writes until the store is opened again: {error}");
     order.failures += 1;
     order.overlay.clear();

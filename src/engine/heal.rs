@@ -13,6 +13,7 @@ use crate::format::contents::Contents;
 use crate::log::active::Active;
 use crate::state::{Health, Order, State};
 use crate::sync::atomic::Ordering;
+use crate::zoo::{Bug, planted};
 
 /// Handles a failed append. `cut` is the offset behind the last acknowledged byte, pending commits
 /// apart. Returns the error for whoever's commit failed.
@@ -38,6 +39,7 @@ pub(crate) fn append_failed(state: &State, order: &mut Order, cut: u64, error: E
     order.pending = pending;
     let error = match heal(state, order) {
         Ok(()) => error,
+        Err(_) if planted(Bug::SayCertain) => error,
         Err(_) => in_doubt(&error),
     };
     for pending in failed {
@@ -54,6 +56,10 @@ pub(crate) fn append_failed(state: &State, order: &mut Order, cut: u64, error: E
 pub(crate) fn heal(state: &State, order: &mut Order) -> Result<()> {
     match order.health {
         Health::Good => return Ok(()),
+        Health::Broken if planted(Bug::WriteOnBroken) => {
+            order.health = Health::Good;
+            return Ok(());
+        }
         Health::Broken => {}
         Health::Poisoned => return Err(Error::Poisoned),
         Health::Closed => return Err(Error::Closed),
@@ -70,6 +76,7 @@ pub(crate) fn heal(state: &State, order: &mut Order) -> Result<()> {
     // end while they are not, and be read before them at the next open, so that what its tombstones
     // deleted would come back.
     let rolled = order.rolled.iter().map(|rolled| (rolled.segment.clone(), rolled.length));
+    let rolled = rolled.filter(|_| !planted(Bug::HealAlone));
     let closing: Vec<_> = rolled.chain([(segment.clone(), end)]).collect();
     let (mut sealed, mut hints) = (Vec::with_capacity(closing.len()), Vec::new());
     for (segment, length) in &closing {

@@ -21,6 +21,7 @@ use crate::log::merge::Merge;
 use crate::log::scan::Frame;
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
+use crate::zoo::{Bug, planted};
 
 /// Fewer records, or bytes, are dealt with sooner than threads are started.
 const PARALLEL_RECORDS: u64 = 20_000;
@@ -52,7 +53,7 @@ pub(super) fn sealed(
             return Ok((hint, None));
         }
         let (contents, found) = Contents::read(segment, sealed.length)?;
-        match found.digest == sealed.digest {
+        match found.digest == sealed.digest || planted(Bug::NoDigest) {
             true => Ok((hint, Some(contents))),
             false => {
                 let reason = "this is not the segment that was sealed";

@@ -13,6 +13,7 @@ use crate::log::segment::Segment;
 use crate::resource::{Resource, Revision, Text};
 use crate::state::State;
 use crate::sync::atomic::{Ordering, fence};
+use crate::zoo::{Bug, planted};
 
 /// How often a read is tried beside commits of several changes before it holds them up.
 const TRIES: usize = 3;
@@ -38,7 +39,10 @@ pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource
     let Some(kind) = state.index.kind(kind) else { return Ok(None) };
     // The record itself never changes: its checksum is not part of what may have to be done again.
     let found = consistent(state, || find(state, &kind, id))?;
-    found.map(|found| resource(state, &kind, id, found)).transpose()
+    match found.map(|found| resource(state, &kind, id, found)).transpose() {
+        Err(Error::Corrupt { .. }) if planted(Bug::DamageIsAbsence) => Ok(None),
+        read => read,
+    }
 }
 
 /// Whether a key is there. Reads its record's header, not its value.
@@ -68,6 +72,9 @@ pub(crate) fn get_at(
 /// Runs a read so that it sees all of a commit of several changes, or nothing of it: again if one
 /// came in between, and if that happens too often, with such commits held up.
 pub(crate) fn consistent<T>(state: &State, mut read: impl FnMut() -> Result<T>) -> Result<T> {
+    if planted(Bug::HalfBatchVisible) {
+        return read();
+    }
     for _ in 0..TRIES {
         let before = state.applying.load(Ordering::Acquire);
         if before.is_multiple_of(2) {
@@ -196,7 +203,7 @@ pub(crate) fn decode(segment: &Segment, place: Place, bytes: &[u8]) -> Result<He
 /// Checks a record as the options ask, and hands it out without a copy.
 pub(crate) fn resource(state: &State, kind: &Kind, id: &[u8], found: Found) -> Result<Resource> {
     let Found { place, header, bytes } = found;
-    if state.options.verify_reads {
+    if state.options.verify_reads && !planted(Bug::ValueUnchecked) {
         header
             .check_body(&bytes)
             .map_err(|bad| damaged(state, kind, id, place, &bad.to_string()))?;

@@ -32,6 +32,7 @@ use crate::options::{MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, MIN_SPACE_BOUND, Option
 use crate::state::{Health, Order, State, TailState};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, Mutex, thread};
+use crate::zoo::{Bug, planted};
 
 /// Opens a store on a disk.
 pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<State>, RecoveryReport)> {
@@ -42,7 +43,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<State>,
         // Before the lock file is made where no store is.
         read_manifest(&*disk)?.ok_or_else(|| no_store(&*disk))?;
     }
-    let lock = if read_only { None } else { Some(take_lock(&*disk)?) };
+    let lock = if read_only || planted(Bug::NoLock) { None } else { Some(take_lock(&*disk)?) };
     let mut owned = read_only && is_locked(&*disk)?;
     let recovery = loop {
         let before = read_manifest(&*disk)?;
@@ -149,7 +150,8 @@ fn read_manifest(disk: &dyn Disk) -> Result<Option<Manifest>> {
         return Ok(Some(manifest));
     }
     let files = disk.list().map_err(|e| Error::io("list", disk.path(), e))?;
-    match files.iter().find(|name| names::parse_segment(name).is_some()) {
+    let is_segment = |name: &&String| names::parse_segment(name).is_some();
+    match files.iter().find(is_segment).filter(|_| !planted(Bug::MissingManifestIsNew)) {
         None => Ok(None),
         Some(segment) => Err(Error::corrupt(
             disk.path().join(names::MANIFEST),
@@ -205,7 +207,12 @@ impl Recovery {
         let mut report = RecoveryReport { clean: manifest.clean, ..RecoveryReport::default() };
         let (mut sealed, mut open) = (Vec::new(), Vec::new());
         for entry in &manifest.segments {
-            let segment = Arc::new(state.segments.open(entry, writable)?);
+            let segment = match state.segments.open(entry, writable) {
+                Err(Error::MissingSegment { .. }) if planted(Bug::MissingSegmentIsEmpty) => {
+                    continue;
+                }
+                opened => Arc::new(opened?),
+            };
             let Some(seal) = &entry.sealed else {
                 open.push(segment);
                 continue;
@@ -305,7 +312,7 @@ impl Recovery {
     fn report_torn(&mut self) {
         let Recovery { report, open, chain, .. } = self;
         report.torn_bytes = chain.torn_bytes();
-        report.lost_acknowledged = chain.lost_acknowledged();
+        report.lost_acknowledged = chain.lost_acknowledged() && !planted(Bug::LossNotReported);
         for (i, (segment, survey)) in open.iter().zip(&chain.surveys).enumerate() {
             let len = chain.torn_in(i, survey);
             if i + 1 >= chain.reached && len > 0 {
@@ -317,7 +324,11 @@ impl Recovery {
 
     /// Readers see what recovery would keep; beside a living owner, what is durable.
     fn finish_reader(mut self) -> Result<(State, RecoveryReport)> {
-        let limit = if self.owned { self.chain.watermark } else { u64::MAX };
+        if planted(Bug::ReaderWrites) {
+            self.state.manifest.update(|_| {})?;
+        }
+        let owned = self.owned && !planted(Bug::ReaderSeesUnsynced);
+        let limit = if owned { self.chain.watermark } else { u64::MAX };
         if !self.owned {
             self.report_torn();
         }

@@ -24,6 +24,7 @@ use crate::log::scan::Frame;
 use crate::log::segment::Segment;
 use crate::state::State;
 use crate::sync::atomic::Ordering;
+use crate::zoo::{Bug, planted};
 
 /// Rewritten frames are flushed in steps of this size.
 const FLUSH_LEN: u64 = 1 << 20;
@@ -37,7 +38,8 @@ pub(super) fn finish(mut recovery: Recovery) -> Result<(State, RecoveryReport)> 
     let orphans = orphans(&recovery.state, &recovery.manifest)?;
     // How far the active segment has a hint.
     let mut hinted = 0;
-    let (active, revision) = match recovery.report.clean && recovery.open.len() == 1 {
+    let torn_too = planted(Bug::AppendToTorn) && recovery.chain.tail.is_empty();
+    let (active, revision) = match (recovery.report.clean || torn_too) && recovery.open.len() == 1 {
         true => go_on(&mut recovery, &mut hinted)?,
         false => start_anew(&mut recovery)?,
     };
@@ -70,7 +72,7 @@ fn go_on(recovery: &mut Recovery, hinted: &mut u64) -> Result<(Active, u64)> {
     let seen = recovery.load_open(u64::MAX)?;
     let revision = recovery.fill_index(seen).max(recovery.manifest.revision_ceiling);
     recovery.state.manifest.update(|manifest| {
-        manifest.clean = false;
+        manifest.clean = planted(Bug::StaysClean);
         manifest.revision_ceiling = revision + CEILING_STEP;
     })?;
     Ok((active, revision))
@@ -121,7 +123,11 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
     let seen = recovery.fill_index(seen);
     recovery.report.rewritten_bytes = active.end() - next.first;
     recovery.state.segments.publishable(&next)?;
-    let revision = seen.max(recovery.manifest.revision_ceiling);
+    let ceiling = recovery.manifest.revision_ceiling;
+    let revision = if planted(Bug::ReuseRevisions) { seen } else { seen.max(ceiling) };
+    if planted(Bug::TailUnlinkedFirst) {
+        let _ = recovery.state.disk.remove(names::TAIL);
+    }
     let mut dropped = Vec::new();
     publish(recovery, &active, seals, revision, &mut dropped)?;
     for id in dropped {
@@ -190,7 +196,8 @@ impl Rewrite {
             }
             // What the tail file gave is not in the segment, or not sound there, also where it was
             // durable once.
-            self.copying |= source == Source::Tail || end > self.watermark;
+            self.copying |=
+                source == Source::Tail || (end > self.watermark && !planted(Bug::TrustUnsynced));
         }
         if !self.copying {
             return self.kept.add(segment, frame);

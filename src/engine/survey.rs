@@ -12,6 +12,7 @@ use crate::format::record::{FrameType, Header};
 use crate::log::scan::Scan;
 use crate::log::segment::Segment;
 use crate::log::tail::TailCopy;
+use crate::zoo::{Bug, planted};
 
 /// What one unsealed segment holds.
 #[derive(Debug)]
@@ -93,7 +94,8 @@ impl Chain {
     }
 
     fn check(&self, segments: &[Arc<Segment>]) -> Result<()> {
-        let (Some(last), true) = (self.reached.checked_sub(1), self.end < self.watermark) else {
+        let rotten = self.end < self.watermark && !planted(Bug::NoWatermarkCheck);
+        let (Some(last), true) = (self.reached.checked_sub(1), rotten) else {
             return Ok(());
         };
         let (segment, survey) = (&segments[last], &self.surveys[last]);
@@ -216,7 +218,9 @@ fn look_behind(segment: &Segment, survey: &mut Survey) -> std::io::Result<()> {
             Some(Ok(frame)) => {
                 survey.sound += 1;
                 survey.may_be_sync |= frame.header.place.sync;
-                survey.watermark = survey.watermark.max(frame.header.place.watermark.unwrap_or(0));
+                let seen =
+                    frame.header.place.watermark.filter(|_| !planted(Bug::NoWatermarkBehind));
+                survey.watermark = survey.watermark.max(seen.unwrap_or(0));
                 continue;
             }
             Some(Err(_)) => {}
@@ -283,6 +287,6 @@ impl Commit {
 
     /// Whether the last frame ended its commit.
     pub(crate) fn is_whole(&self) -> bool {
-        self.left == 0
+        self.left == 0 || planted(Bug::HalfBatch)
     }
 }

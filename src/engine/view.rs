@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::state::State;
 use crate::sync::atomic::Ordering;
+use crate::sync::thread;
+use crate::zoo::{Bug, planted};
 
 /// Keeps the index's history from forgetting what was visible at one revision.
 pub(crate) struct View {
@@ -18,8 +20,12 @@ impl View {
     /// index.
     pub(crate) fn new(state: Arc<State>) -> View {
         let (revision, generation) = {
-            let _all_or_nothing = state.apply.lock();
+            let all_or_nothing = state.apply.lock();
             let revision = state.visible.load(Ordering::Acquire);
+            if planted(Bug::ViewWithoutLock) {
+                drop(all_or_nothing);
+                thread::yield_now();
+            }
             (revision, state.index.snapshots().register(revision))
         };
         View { state, revision, generation }

@@ -12,6 +12,7 @@ use crate::format::location::UNIT;
 use crate::format::manifest::{KindRange, Sealed};
 use crate::format::record::{FrameType, Record};
 use crate::key;
+use crate::zoo::{Bug, planted};
 
 impl Contents {
     /// Reads a segment's frames below `length`: what they are, and what the manifest keeps of a
@@ -159,6 +160,14 @@ impl Records {
         let (offset, len) = ((offset / UNIT) as u32, (len / UNIT) as u32);
         let delete = record.frame_type != FrameType::Put;
         let fields = Fields { revision, offset, len, delete };
+        let forgotten = match record.frame_type {
+            FrameType::Delete => planted(Bug::ForgetDelete),
+            FrameType::DeletePrefix => planted(Bug::ForgetPrefixDelete),
+            _ => false,
+        };
+        if forgotten {
+            return;
+        }
         if record.frame_type == FrameType::DeletePrefix {
             let newest = self.prefixes.entry(id.into()).or_insert(fields);
             if newest.revision < revision {

@@ -9,6 +9,7 @@ use crate::format::file::HeaderError;
 use crate::format::manifest::Manifest;
 use crate::format::names;
 use crate::sync::Mutex;
+use crate::zoo::{Bug, planted, unless};
 
 /// A longer file is none of ours: more than any number of segments and kinds comes to.
 const MAX_LEN: u64 = 1 << 30;
@@ -83,17 +84,22 @@ impl ManifestFile {
         change(&mut next);
         self.write_new(&next.encode_file())?;
         let path = self.disk.path();
-        let renamed = self
-            .disk
-            .rename(names::MANIFEST_NEW, names::MANIFEST)
+        let renamed = unless(Bug::ManifestRenamedFirst, || self.rename_new())
             .map_err(|e| Error::io("rename", path.join(names::MANIFEST_NEW), e))
-            .and_then(|()| self.disk.sync_dir().map_err(|e| Error::io("sync", path, e)));
+            .and_then(|()| {
+                let named = unless(Bug::ManifestNameNotSynced, || self.disk.sync_dir());
+                named.map_err(|e| Error::io("sync", path, e))
+            });
         if renamed.is_err() {
             state.in_doubt = true;
             return renamed;
         }
         state.manifest = next;
         Ok(())
+    }
+
+    fn rename_new(&self) -> io::Result<()> {
+        self.disk.rename(names::MANIFEST_NEW, names::MANIFEST)
     }
 
     /// Writes and syncs the new file. Nothing depends on it yet.
@@ -104,8 +110,11 @@ impl ManifestFile {
                 _ => {}
             }
             let file = self.disk.create(names::MANIFEST_NEW)?;
+            if planted(Bug::ManifestRenamedFirst) {
+                self.rename_new()?;
+            }
             file.write_all_at(bytes, 0)?;
-            file.sync()
+            unless(Bug::ManifestNotSynced, || file.sync())
         };
         write().map_err(|e| Error::io("write", self.disk.path().join(names::MANIFEST_NEW), e))
     }

@@ -5,6 +5,7 @@ use crate::format::entries::{Decoder, Fields};
 use crate::format::location::{Location, Place, SegmentId};
 
 use super::covering::Covering;
+use crate::zoo::{Bug, planted};
 
 /// The contents of several segments, merged kind by kind.
 ///
@@ -127,11 +128,18 @@ impl<'a> KindMerge<'a> {
         self.id.clear();
         self.id.extend_from_slice(top.entries.id());
         self.pop();
-        while self.heap.first().is_some_and(|top| self.sources[*top].entries.id() == self.id) {
+        let only = fields.delete && planted(Bug::ForgetTombstone);
+        while !only
+            && self.heap.first().is_some_and(|top| self.sources[*top].entries.id() == self.id)
+        {
             // An older record of the same id.
             self.pop();
         }
-        let covered = self.covering.revision(&self.id) > fields.revision;
+        let over = self.covering.revision(&self.id);
+        let covered = match planted(Bug::PrefixTombstoneTakesAll) {
+            true => over > 0,
+            false => over > fields.revision && !planted(Bug::ForgetPrefixTombstone),
+        };
         let Fields { revision, offset, len, delete } = fields;
         let location = Location { place: Place { segment, offset }, len };
         Some(Entry { id: &self.id, revision, location, delete, covered })
@@ -151,7 +159,10 @@ impl<'a> KindMerge<'a> {
     #[inline]
     fn is_before(&self, one: usize, other: usize) -> bool {
         let (one, other) = (&self.sources[one], &self.sources[other]);
-        let rank = |source: &Source<'_>| (source.entries.fields().revision, source.segment);
+        let rank = |source: &Source<'_>| match planted(Bug::FileOrder) {
+            true => (0, source.segment),
+            false => (source.entries.fields().revision, source.segment),
+        };
         let order = one.entries.id().cmp(other.entries.id());
         order.then_with(|| rank(other).cmp(&rank(one))).is_lt()
     }

@@ -13,6 +13,7 @@ use crate::format::names;
 use crate::format::segment::{SegmentHeader, StoreId};
 use crate::log::segment::Segment;
 use crate::sync::RwLock;
+use crate::zoo::{Bug, unless};
 
 /// The segments of a store, by number.
 #[derive(Debug)]
@@ -127,8 +128,10 @@ impl Segments {
 
     /// Makes a segment durable, so that the manifest may name it.
     pub(crate) fn publishable(&self, segment: &Segment) -> Result<()> {
-        segment.file.sync().map_err(|e| Error::io("sync", &segment.path, e))?;
-        self.disk.sync_dir().map_err(|e| Error::io("sync", self.disk.path(), e))
+        let synced = unless(Bug::SegmentNotSynced, || segment.file.sync());
+        synced.map_err(|e| Error::io("sync", &segment.path, e))?;
+        let named = unless(Bug::SegmentNameNotSynced, || self.disk.sync_dir());
+        named.map_err(|e| Error::io("sync", self.disk.path(), e))
     }
 
     /// Opens a segment that the manifest names, and checks that it is the one.

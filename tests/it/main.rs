@@ -29,12 +29,14 @@ mod oracle;
 mod processes;
 mod readers;
 mod regressions;
-mod round_trip;
 #[cfg(feature = "sim")]
 mod replay;
+mod round_trip;
 mod salvage;
 mod stress;
 mod support;
 mod tidy;
 #[cfg(feature = "sim")]
 mod workload;
+#[cfg(kindlog_zoo)]
+mod zoo;

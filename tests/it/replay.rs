@@ -68,6 +68,7 @@ fn rewrite(disk: &SimDisk, segments: [&[Said]; 2]) {
             first_put_revision: puts().min().unwrap_or(0),
             last_put_revision: puts().max().unwrap_or(0),
             kinds: Vec::new(),
+            ordered: false,
         });
         disk.write_file(&name, &bytes);
     }

@@ -11,7 +11,7 @@ const MAX_COLUMNS: usize = 100;
 /// The floors, lowest first. A file imports only from its own folder and from lower floors; `log`
 /// and `index` do not import each other.
 const FLOORS: &[&[&str]] = &[
-    &["error", "key", "resource", "options", "event", "sync"],
+    &["error", "key", "resource", "options", "event", "sync", "zoo"],
     &["format"],
     &["disk"],
     &["log", "index"],

@@ -1,0 +1,186 @@
+//! Planted bugs, let loose one at a time, to see that the tests catch each.
+//!
+//! A build with `--cfg kindlog_zoo`, which no feature turns on, has all of them, and the
+//! environment variable `KINDLOG_BUG` names the one that bites. In every other build [`planted`] is
+//! a constant `false`, so none of them is compiled in. `docs/testing.md` says how the zoo is run,
+//! and has its table.
+//!
+//! To add one: a line below, its site in the engine, and the tests that are to catch it in
+//! `tests/it/zoo.rs`.
+#![cfg_attr(not(kindlog_zoo), allow(unreachable_pub))]
+
+macro_rules! zoo {
+    ($(#[doc = $what:literal] $bug:ident breaks $rule:literal,)*) => {
+        /// What is wrong in a build that has this one let loose.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Bug {
+            $(#[doc = $what] $bug,)*
+        }
+
+        #[cfg(kindlog_zoo)]
+        impl Bug {
+            /// All there are.
+            pub const ALL: &[Bug] = &[$(Bug::$bug),*];
+
+            /// What it does.
+            pub fn what(self) -> &'static str {
+                match self { $(Bug::$bug => $what.trim_ascii(),)* }
+            }
+
+            /// The rule of the design that it breaks.
+            pub fn rule(self) -> &'static str {
+                match self { $(Bug::$bug => $rule,)* }
+            }
+        }
+    };
+}
+
+// Each names what the rules that it breaks are about; docs/durability.md has the rules.
+zoo! {
+    /// A `Sync` commit is acknowledged at once and synced by the background.
+    AckBeforeSync breaks "levels",
+    /// The log's fsync is left out.
+    SkipLogSync breaks "levels",
+    /// An `Os` commit stays in the process's buffers.
+    OsStaysInProcess breaks "levels",
+    /// A weak commit is visible before the `Sync` commit ahead of it.
+    WeakOvertakesSync breaks "order",
+    /// Closing does not sync the last segment.
+    CloseWithoutSync breaks "levels",
+
+    /// A new segment's bytes are not synced before the manifest names it.
+    SegmentNotSynced breaks "new files",
+    /// A new segment's name is not synced before the manifest names it.
+    SegmentNameNotSynced breaks "new files",
+    /// A new manifest is renamed without its bytes being synced.
+    ManifestNotSynced breaks "manifest",
+    /// The directory is not synced behind the manifest's rename.
+    ManifestNameNotSynced breaks "manifest",
+    /// The manifest is renamed first and written then.
+    ManifestRenamedFirst breaks "manifest",
+    /// The tail file is removed while the manifest still names it.
+    TailUnlinkedFirst breaks "removal",
+    /// A full segment is sealed in the manifest without ever being synced.
+    SealUnsynced breaks "sealing",
+
+    /// Damage below the watermark is taken for a torn tail.
+    NoWatermarkCheck breaks "torn or rotten",
+    /// Watermarks behind a bad frame are not looked at.
+    NoWatermarkBehind breaks "torn or rotten",
+    /// No frame says that the last commits are durable.
+    NoWatermarkFrame breaks "torn or rotten",
+    /// Commits claim that all before them is durable.
+    WatermarkAhead breaks "torn or rotten",
+    /// A discarded `Sync` commit is not owned up to.
+    LossNotReported breaks "torn or rotten",
+    /// A sealed segment is not held against its digest.
+    NoDigest breaks "torn or rotten",
+    /// A segment that the manifest names and that is gone counts as empty.
+    MissingSegmentIsEmpty breaks "torn or rotten",
+    /// A store whose manifest is gone counts as a new one.
+    MissingManifestIsNew breaks "torn or rotten",
+
+    /// What was read but never synced is left where it is.
+    TrustUnsynced breaks "unclean open",
+    /// Writing goes on in the segment that a crash tore.
+    AppendToTorn breaks "unclean open",
+    /// The manifest still says after a clean open that the store is closed.
+    StaysClean breaks "unclean open",
+    /// An unclean open goes on from the last revision that it found.
+    ReuseRevisions breaks "revisions",
+    /// Half a batch counts.
+    HalfBatch breaks "batches",
+
+    /// A failed write counts as done.
+    IgnoreFailedWrite breaks "failures",
+    /// Writing goes on in a segment behind a failed write.
+    WriteOnBroken breaks "failures",
+    /// A failed commit is called certain not to have happened though nothing proves it.
+    SayCertain breaks "failures",
+    /// A broken segment is closed without the full ones before it.
+    HealAlone breaks "failures",
+    /// A failed fsync is tried again.
+    RetrySync breaks "failures",
+    /// After a failed fsync the store takes further writes.
+    NoPoison breaks "failures",
+
+    /// The tail file is written over where the segment lacks the bytes.
+    OverwriteRing breaks "tail file",
+    /// What the tail file holds is replayed without a look at its checksums.
+    TrustTail breaks "tail file",
+
+    /// Replay forgets deletes of a key.
+    ForgetDelete breaks "deletes",
+    /// Replay forgets deletes by prefix.
+    ForgetPrefixDelete breaks "deletes",
+    /// Replay forgets a key's tombstone before older segments are read.
+    ForgetTombstone breaks "deletes",
+    /// Replay forgets a prefix's tombstone before older segments are read.
+    ForgetPrefixTombstone breaks "deletes",
+    /// A prefix delete that is read late deletes what is newer as well.
+    PrefixTombstoneTakesAll breaks "deletes",
+    /// Slots of deleted keys are found until they are cleared.
+    StaleSlots breaks "deletes",
+    /// Of two records of a key the one that is read last wins.
+    FileOrder breaks "revisions",
+
+    /// The header's checksum leaves the salt out.
+    NoSalt breaks "checksums",
+    /// The header's checksum leaves the position out.
+    NoPosition breaks "checksums",
+    /// A value's checksum is not checked when it is read.
+    ValueUnchecked breaks "checksums",
+    /// A damaged record reads as absent.
+    DamageIsAbsence breaks "checksums",
+
+    /// Conditions are decided against what is visible, not against what is ordered.
+    DropOverlay breaks "order",
+    /// An answer is given before the commit that it rests on is durable.
+    AnswerInFlight breaks "order",
+    /// A prefix delete does not wait for what is in flight.
+    PrefixDeleteRushes breaks "order",
+
+    /// A change does not save what snapshots still want.
+    NoHistory breaks "views",
+    /// A view is registered while a commit enters the index.
+    ViewWithoutLock breaks "views",
+    /// A point read does not notice that a batch is entering the index.
+    HalfBatchVisible breaks "views",
+
+    /// A store is opened for writing without its lock.
+    NoLock breaks "process",
+    /// A read-only open replaces the manifest.
+    ReaderWrites breaks "process",
+    /// A reader beside an owner sees what is not durable.
+    ReaderSeesUnsynced breaks "process",
+    /// Files can be read by everyone.
+    ReadableFiles breaks "process",
+    /// Symbolic links are followed.
+    FollowLinks breaks "process",
+}
+
+/// Whether this bug is let loose.
+#[cfg(not(kindlog_zoo))]
+#[inline(always)]
+pub(crate) const fn planted(_: Bug) -> bool {
+    false
+}
+
+/// Whether this bug is let loose.
+#[cfg(kindlog_zoo)]
+pub(crate) fn planted(bug: Bug) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<Bug>> = std::sync::OnceLock::new();
+    let chosen = CHOSEN.get_or_init(|| {
+        let name = std::env::var("KINDLOG_BUG").ok()?;
+        let found = Bug::ALL.iter().copied().find(|bug| format!("{bug:?}") == name);
+        assert!(found.is_some(), "KINDLOG_BUG={name}: there is no such bug");
+        found
+    });
+    *chosen == Some(bug)
+}
+
+/// Takes a step that a bug leaves out.
+#[inline(always)]
+pub(crate) fn unless<E>(bug: Bug, step: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    if planted(bug) { Ok(()) } else { step() }
+}
