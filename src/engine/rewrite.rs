@@ -130,6 +130,11 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
     }
     let mut dropped = Vec::new();
     publish(recovery, &active, seals, revision, &mut dropped)?;
+    for (segment, survey) in recovery.open.iter().zip(&recovery.chain.surveys) {
+        // The room ahead that was never used. Not what is sealed away: a reader that found the
+        // store with no owner may have it mapped.
+        let _ = segment.file.set_len(survey.end);
+    }
     for id in dropped {
         recovery.state.segments.remove(id);
         let _ = recovery.state.disk.remove(&names::segment(id));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::format::location::{Location, Place, SegmentId};
+use crate::format::manifest::Sealed;
 use crate::format::record::{FrameType, Record};
 use crate::index::{Chunk, Kind};
 use crate::log::scan::Scan;
@@ -78,10 +79,16 @@ pub(crate) fn verify(state: &Arc<State>) -> Result<VerifyReport> {
     }
     let mut report = VerifyReport::default();
     // With those that compaction took away meanwhile: the view may see records in them.
-    for segment in [state.segments.all(), state.segments.retired()].concat() {
+    let mut segments = [state.segments.all(), state.segments.retired()].concat();
+    segments.sort_by_key(|segment| segment.id);
+    segments.dedup_by_key(|segment| segment.id);
+    let manifest = state.manifest.get();
+    for segment in segments {
+        let entry = manifest.segments.iter().find(|entry| entry.id() == segment.id);
+        let sealed = entry.and_then(|entry| entry.sealed.as_ref());
         let mut expected = expected.remove(&segment.id).unwrap_or_default();
         expected.sort_unstable();
-        let lost = verify_segment(&segment, &kinds, expected, &mut report)?;
+        let lost = verify_segment(&segment, sealed, &kinds, expected, &mut report)?;
         name_lost(&view, &kinds, &segment, &lost, &mut report);
     }
     for (id, entries) in expected {
@@ -113,12 +120,14 @@ fn each_entry(view: &View, kind: &Kind, mut f: impl FnMut(&[u8], Location)) {
 /// Checks one segment, and returns which of the expected resources are not there as expected.
 fn verify_segment(
     segment: &Segment,
+    sealed: Option<&Sealed>,
     kinds: &[Arc<Kind>],
     expected: Expected,
     report: &mut VerifyReport,
 ) -> Result<Vec<u32>> {
     let failed = |e| Error::io("read", &segment.path, e);
     let (mut lost, mut expected) = (Vec::new(), expected.into_iter().peekable());
+    let (mut digest, problems) = (crc32fast::Hasher::new(), report.problems.len());
     let mut scan =
         Scan::new(&*segment.file, segment.salt, segment.base, segment.first, segment.written());
     loop {
@@ -136,6 +145,7 @@ fn verify_segment(
                 }
             }
             Some(Ok(frame)) => {
+                digest.update(frame.checksums());
                 report.records += u64::from(frame.header.frame_type.is_record());
                 report.bytes += frame.header.frame_len();
                 let at = Place::new(segment.id, frame.offset).offset;
@@ -151,6 +161,17 @@ fn verify_segment(
                 }
             }
         }
+    }
+    // Opening it by its hint doesn't tell; two copies of a store have segments of the same name,
+    // salt and length.
+    let whole = report.problems.len() == problems;
+    if whole && sealed.is_some_and(|sealed| sealed.digest != digest.finalize()) {
+        report.problems.push(Problem {
+            file: segment.path.clone(),
+            offset: 0,
+            key: None,
+            reason: "this is not the segment that was sealed".to_owned(),
+        });
     }
     // What lies in a reader's copy of the tail file is in no segment file yet, and was checked when
     // it was copied.

@@ -281,6 +281,7 @@ fn bits_of_every_crashed_store() {
 }
 
 const SEGMENT: &str = "00000000.seg";
+const HINT: &str = "00000000.hint";
 /// A segment's header, with no extension.
 const HEADER_LEN: usize = 72;
 
@@ -379,5 +380,11 @@ fn segments_of_two_copies_of_a_store_are_not_mixed() {
         assert!(options().open_on(&copy.kill(0)).is_ok());
     }
     copies[0].write_file(SEGMENT, &copies[1].read_file(SEGMENT).expect("a segment"));
+    // By its hint the store opens, and says what is wrong when it is asked.
+    let store = options().open_on(&copies[0].kill(0)).expect("the hint is the store's own");
+    let report = store.verify().expect("verify");
+    assert!(report.problems.iter().any(|p| p.reason.contains("not the segment")), "{report:?}");
+    drop(store);
+    copies[0].remove_file(HINT);
     assert_refused(&copies[0], "the other's");
 }

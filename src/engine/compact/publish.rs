@@ -125,6 +125,7 @@ pub(super) fn retire(state: &State, inputs: &[SegmentId]) -> Result<u64> {
     let mut order = state.lock_order()?;
     group::sync(state, &mut order)?;
     drop(order);
+    let segments: Vec<_> = gone.iter().filter_map(|id| state.segments.get(*id)).collect();
     state.manifest.update(|manifest| {
         manifest.segments.retain(|entry| !gone.contains(&entry.id()));
     })?;
@@ -134,17 +135,14 @@ pub(super) fn retire(state: &State, inputs: &[SegmentId]) -> Result<u64> {
         let generation = state.index.snapshots().turn();
         gone.iter().for_each(|id| state.segments.retire(*id, generation));
     }
-    let retired = state.segments.retired();
-    let gone_now = retired.iter().filter(|segment| gone.contains(&segment.id));
     let mut bytes = 0;
-    for segment in gone_now {
+    for segment in &segments {
         bytes += segment.len();
         kinds.iter().for_each(|kind| kind.forget_segment(segment.id));
         // If it fails, the next open does it.
         let _ = state.segments.remove_hint(segment);
         let _ = state.disk.remove(&names::segment(segment.id));
     }
-    drop(retired);
     state.segments.let_go(state.index.snapshots().oldest_generation());
     state.compaction.findings.lock().forget(&gone);
     Ok(bytes)
