@@ -4,12 +4,16 @@ use bytes::BytesMut;
 
 use crate::engine::compact::worker;
 use crate::error::Result;
-
+use crate::format::contents::{Contents, KindParts};
+use crate::format::entries::{Encoder, Fields};
 use crate::format::file::HeaderError;
+use crate::format::hint::HintHeader;
+use crate::format::location::SegmentId;
 use crate::format::manifest::Manifest;
 use crate::format::record::{self, FramePlace, FrameType, Header, Record};
 use crate::format::segment::SegmentHeader;
 use crate::format::tail;
+use crate::log::merge::Merge;
 use crate::log::scan;
 use crate::store::Store;
 
@@ -110,6 +114,81 @@ pub fn decode_manifest(bytes: &[u8]) -> Result<Vec<u8>, String> {
 /// Decodes a segment's header and encodes it again; with the offset of the first frame.
 pub fn decode_segment_header(bytes: &[u8]) -> Result<(Vec<u8>, u64), String> {
     SegmentHeader::decode(bytes).map(|(header, len)| (header.encode(), len)).map_err(reason)
+}
+
+/// What a hint says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// How far of its segment it tells.
+    pub length: u64,
+    /// Kind, id, revision, offset and length in units, and whether it is a delete; in order.
+    pub entries: Vec<(String, Vec<u8>, u64, u32, u32, bool)>,
+    /// Kind and prefix of each prefix tombstone, and its revision.
+    pub prefixes: Vec<(String, Vec<u8>, u64)>,
+}
+
+/// Decodes a hint, merges it with itself, and encodes it again.
+pub fn decode_hint(file: &[u8]) -> Result<(Hint, Vec<u8>), String> {
+    let (header, at) = HintHeader::decode(file).map_err(reason)?;
+    let payload = &file[at..];
+    if payload.len() as u64 != header.payload_len || crc32fast::hash(payload) != header.payload_crc
+    {
+        return Err("length or checksum".to_owned());
+    }
+    let contents = Contents::decode(header.totals, payload.to_vec())
+        .map_err(|malformed| format!("{malformed:?}"))?;
+    let mut hint = Hint { length: header.totals.length, entries: Vec::new(), prefixes: Vec::new() };
+    let mut parts = Vec::new();
+    for kind in contents.kinds() {
+        let (mut decoder, mut common) = (contents.entries(kind), None::<Vec<u8>>);
+        while decoder.step().map_err(|malformed| format!("{malformed:?}"))? {
+            let (id, fields) = (decoder.id(), decoder.fields());
+            let same = |a: &Vec<u8>| a.iter().zip(id).take_while(|(a, b)| a == b).count();
+            common = Some(common.map_or(id.to_vec(), |common| id[..same(&common)].to_vec()));
+            let Fields { revision, offset, len, delete } = fields;
+            hint.entries.push((kind.name.to_string(), id.to_vec(), revision, offset, len, delete));
+        }
+        let common = common.unwrap_or_default();
+        let (mut decoder, mut entries) = (contents.entries(kind), Encoder::new(&common));
+        while decoder.step() == Ok(true) {
+            entries.push(decoder.id(), decoder.fields());
+        }
+        let prefixes = kind.prefixes.clone();
+        hint.prefixes.extend(
+            prefixes.iter().map(|p| (kind.name.to_string(), p.prefix.to_vec(), p.fields.revision)),
+        );
+        let (total_bytes, oldest, newest) = (kind.total_bytes, kind.oldest, kind.newest);
+        let (name, count) = (&*kind.name, kind.count);
+        parts.push(KindParts {
+            name,
+            total_bytes,
+            oldest,
+            newest,
+            count,
+            common,
+            entries,
+            prefixes,
+        });
+    }
+    assert_eq!(merged(&contents), hint.entries.len());
+    let again = Contents::encode(contents.totals, parts);
+    let mut bytes = HintHeader::new(header.store_id, header.salt, header.id, &again).encode();
+    bytes.extend_from_slice(again.payload());
+    Ok((hint, bytes))
+}
+
+/// How many ids there are in the merge of contents with themselves.
+fn merged(contents: &Contents) -> usize {
+    let merge = Merge::new(vec![(SegmentId(1), contents), (SegmentId(0), contents)]);
+    let mut count = 0;
+    for name in merge.kinds() {
+        let mut kind = merge.kind(name);
+        while let Some(entry) = kind.next() {
+            assert_eq!(entry.location.place.segment, SegmentId(1));
+            count += 1;
+        }
+    }
+    count
 }
 
 /// Decodes a tail file's header: the store's id and the ring's length.

@@ -15,6 +15,7 @@ fn main() -> std::io::Result<()> {
         ("record", record),
         ("manifest", manifest),
         ("print", print),
+        ("hint", hint()),
         ("open", plans()),
         ("verbs", plans()),
     ] {
@@ -78,6 +79,20 @@ fn manifest() -> Vec<Vec<u8>> {
         seeds.push([&[3], &header[..72]].concat());
     }
     seeds.push([&[4], &[1; 200][..]].concat());
+    seeds
+}
+
+/// Hints of real stores, in every mode.
+fn hint() -> Vec<Vec<u8>> {
+    let images = image::images().iter();
+    let files = images.flat_map(|image| &image.files).filter(|(name, _)| name.ends_with(".hint"));
+    let mut seeds = Vec::new();
+    for (_, file) in files {
+        let length = u16::from_le_bytes([file[48], file[49]]) / 8;
+        seeds.push([&[0], &file[..]].concat());
+        seeds.push([&[1], &length.to_le_bytes()[..], &file[104..]].concat());
+        seeds.push([&[2], &file[..]].concat());
+    }
     seeds
 }
 

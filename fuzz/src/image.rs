@@ -132,10 +132,20 @@ impl Builder {
 
     /// The process dies, and the store is opened again.
     fn reopen_killed(&mut self) {
+        self.wait_for_hints();
         let next = self.disk.kill(0);
         let _ = self.store.close();
         self.disk = next;
         self.store = options().open_on(&self.disk).expect("a store whose owner died");
+    }
+
+    /// The background writes the hints of what recovery has sealed.
+    fn wait_for_hints(&self) {
+        let opened = self.store.recovery();
+        let hints = || self.disk.files().iter().filter(|name| name.ends_with(".hint")).count();
+        while hints() < (opened.hints_used + opened.hints_rebuilt) as usize {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn finish(self, disk: SimDisk) -> Image {
@@ -164,6 +174,7 @@ fn torn() -> Image {
     }
     builder.disk.set_tail(false);
     builder.history(Durability::Os);
+    builder.wait_for_hints();
     let disk = builder.disk.kill(0);
     builder.finish(disk)
 }

@@ -25,6 +25,30 @@ pub fn manifest_file(payload: &[u8]) -> Vec<u8> {
     file
 }
 
+/// The length of a hint's header.
+pub const HINT_HEADER_LEN: usize = PREAMBLE_LEN + 80;
+
+/// A hint around a payload, of the first `length` bytes of a segment.
+pub fn hint_file(payload: &[u8], length: u64) -> Vec<u8> {
+    let mut fields = [0; 80];
+    fields[24..32].copy_from_slice(&length.to_le_bytes());
+    let mut file = file_header(b'H', &fields);
+    file.extend(payload);
+    seal_hint(&mut file);
+    file
+}
+
+/// Puts length and checksums of a hint right.
+pub fn seal_hint(file: &mut [u8]) {
+    if file.len() < HINT_HEADER_LEN {
+        return;
+    }
+    let (header, payload) = file.split_at_mut(HINT_HEADER_LEN);
+    header[80..88].copy_from_slice(&(payload.len() as u64).to_le_bytes());
+    header[96..100].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
+    seal_header(file, 80);
+}
+
 /// Puts the checksum of a file's header right, if there is a whole one.
 pub fn seal_header(file: &mut [u8], fields_len: usize) {
     if file.len() < PREAMBLE_LEN {

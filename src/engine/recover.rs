@@ -228,7 +228,7 @@ impl Recovery {
         };
         // After an unclean stop the whole of the unsealed part is read: what of it is torn and what
         // is rotten must be told now, before anything is built on it.
-        let hinted = match &open[..] {
+        let mut hinted = match &open[..] {
             [segment] if manifest.clean && !owned => {
                 let end = manifest.watermark.saturating_sub(segment.base);
                 load::closed(&state.segments, segment, end, &mut report)?
@@ -236,7 +236,13 @@ impl Recovery {
             _ => None,
         };
         let from = hinted.as_ref().map(|hinted| hinted.contents.totals.length);
-        let chain = survey(&open, from, tail.as_ref(), manifest.watermark, owned)?;
+        let chain = match survey(&open, from, tail.as_ref(), manifest.watermark, owned) {
+            // What is wrong may be the hint: it says where to go on from.
+            Err(Error::Corrupt { .. }) if hinted.take().is_some() => {
+                survey(&open, None, tail.as_ref(), manifest.watermark, owned)?
+            }
+            chain => chain?,
+        };
         Ok(Recovery { state, manifest, report, open, chain, is_new, loaded, hinted, owned })
     }
 

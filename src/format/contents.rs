@@ -198,27 +198,33 @@ impl Reader<'_> {
         let common = self.range(common_len)?;
         let entries_len = self.number()?;
         let entries = self.range(entries_len)?;
-        self.check_entries(&entries, &common, count)?;
+        let keyed_bytes = self.check_entries(&entries, &common, count)?;
         let prefixes = self.prefixes(prefixes)?;
+        let prefixes_bytes: u64 = prefixes.iter().map(|one| one.fields.len_bytes()).sum();
+        if keyed_bytes.saturating_add(prefixes_bytes) > total_bytes {
+            return Err(Malformed);
+        }
         let (oldest, newest) = (oldest as i64, newest as i64);
         let name = name.into();
         Ok(KindContents { name, total_bytes, oldest, newest, count, common, entries, prefixes })
     }
 
+    /// Goes through a kind's entries, and returns how many bytes their frames have.
     fn check_entries(
         &self,
         entries: &Range<usize>,
         common: &Range<usize>,
         count: u64,
-    ) -> Result<(), Malformed> {
+    ) -> Result<u64, Malformed> {
         let common = &self.bytes[common.clone()];
         let mut decoder = Decoder::new(&self.bytes[entries.clone()], common, self.end);
-        let mut found = 0;
+        let (mut found, mut bytes) = (0, 0u64);
         while decoder.step()? {
             check_id(decoder.id())?;
             found += 1;
+            bytes = bytes.saturating_add(decoder.fields().len_bytes());
         }
-        if found == count { Ok(()) } else { Err(Malformed) }
+        if found == count { Ok(bytes) } else { Err(Malformed) }
     }
 
     fn prefixes(&mut self, count: u64) -> Result<Vec<Prefix>, Malformed> {

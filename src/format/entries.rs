@@ -20,6 +20,7 @@
 //! where the frame before ends) signed ones. In a segment that lies in the order of its keys, an id
 //! that shares all but `n` bytes takes `n` and about four more.
 
+use super::location::UNIT;
 use super::record::MAX_REVISION;
 use super::varint;
 use crate::key::MAX_ID_LEN;
@@ -44,6 +45,11 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
+    /// The frame's bytes with padding.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        u64::from(self.len) * UNIT
+    }
+
     /// Where the frame ends, in units.
     pub(crate) fn end(&self) -> u64 {
         u64::from(self.offset) + u64::from(self.len)
