@@ -96,13 +96,8 @@ impl Builder {
         let mut kinds = self.kinds;
         for (name, records) in &mut kinds {
             // What is sorted is let go before the next kind is.
-            let (part, puts) = std::mem::take(records).finish(name);
-            let text = |id: Vec<u8>| String::from_utf8_lossy(&id).into_owned();
-            ranges.extend(puts.map(|(first, last)| KindRange {
-                kind: name.to_string(),
-                first_id: text(first),
-                last_id: text(last),
-            }));
+            let (part, range) = std::mem::take(records).finish(name);
+            ranges.extend(range);
             parts.push(part);
         }
         let contents = Contents::encode(totals, parts);
@@ -132,9 +127,6 @@ fn check_key<'a>(record: &Record<'a>) -> Result<&'a str> {
     key::check_prefix(utf8(record.id)?)?;
     Ok(kind)
 }
-
-/// A first and a last id.
-type Ends = (Vec<u8>, Vec<u8>);
 
 /// The records of one kind, in the order in which they lie.
 #[derive(Default)]
@@ -210,8 +202,8 @@ impl Records {
         keys.into_iter().map(|(_, at)| at).collect()
     }
 
-    /// The kind's part of the contents, and the first and the last id that was put.
-    fn finish(self, name: &str) -> (KindParts<'_>, Option<Ends>) {
+    /// The kind's part of the contents, and the first and the last id that was put, if any was.
+    fn finish(self, name: &str) -> (KindParts<'_>, Option<KindRange>) {
         let count = self.puts_and_deletes.len();
         let common = (1..count)
             .fold(if count == 0 { 0 } else { self.id(0).len() }, |common, at| {
@@ -239,14 +231,19 @@ impl Records {
                 count += 1;
             }
         }
-        let puts = puts.map(|(first, last)| (first.to_vec(), last.to_vec()));
+        let text = |id| String::from_utf8_lossy(id).into_owned();
+        let range = puts.map(|(first, last)| KindRange {
+            kind: name.to_owned(),
+            first_id: text(first),
+            last_id: text(last),
+        });
         let prefixes = self.prefixes.into_iter();
         let prefixes = prefixes.map(|(prefix, fields)| Prefix { prefix, fields }).collect();
         let (oldest, newest) = self.times.unwrap_or((i64::MAX, i64::MIN));
         let total_bytes = self.total_bytes;
         let part =
             KindParts { name, total_bytes, oldest, newest, count, common, entries, prefixes };
-        (part, puts)
+        (part, range)
     }
 }
 
