@@ -239,6 +239,8 @@ impl Recovery {
         let chain = match survey(&open, from, tail.as_ref(), manifest.watermark, owned) {
             // What is wrong may be the hint: it says where to go on from.
             Err(Error::Corrupt { .. }) if hinted.take().is_some() => {
+                report.hints_used -= 1;
+                report.hints_rejected += 1;
                 survey(&open, None, tail.as_ref(), manifest.watermark, owned)?
             }
             chain => chain?,

@@ -63,7 +63,6 @@ fn newest(mut all: Vec<PrefixTombstone<'_>>) -> Vec<PrefixTombstone<'_>> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PrefixTombstone<'a> {
     pub(crate) prefix: &'a [u8],
-    #[allow(dead_code, reason = "compaction asks, opening does not")]
     pub(crate) segment: SegmentId,
     pub(crate) fields: Fields,
 }
@@ -72,7 +71,6 @@ pub(crate) struct PrefixTombstone<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
     pub(crate) id: &'a [u8],
-    #[allow(dead_code, reason = "compaction asks, opening does not")]
     pub(crate) revision: u64,
     pub(crate) location: Location,
     /// It is the tombstone of the id, not a put.
@@ -87,7 +85,6 @@ pub(crate) struct KindMerge<'a> {
     sources: Vec<Source<'a>>,
     /// The sources that have entries left, a heap: the least id on top, of one id the newest.
     heap: Vec<usize>,
-    #[allow(dead_code, reason = "compaction asks, opening does not")]
     prefixes: Vec<PrefixTombstone<'a>>,
     covering: Covering<'a>,
     id: Vec<u8>,
@@ -120,7 +117,6 @@ impl<'a> KindMerge<'a> {
     }
 
     /// The prefix tombstones that count, in the order of prefixes.
-    #[allow(dead_code, reason = "compaction asks, opening does not")]
     pub(crate) fn prefixes(&self) -> &[PrefixTombstone<'a>] {
         &self.prefixes
     }

@@ -237,6 +237,14 @@ fn opening_after_a_close_reads_no_values() {
     };
     assert_eq!((told.hints_used, told.records), (3, 1000), "{told:?}");
     assert!(told.clean && told.bytes_read == hint_bytes(&disk), "{told:?}");
+    // One that says, with sound checksums, that the log goes on where it doesn't, is given up.
+    let last = hints(&disk).pop().expect("it is there");
+    let bytes = disk.read_file(&last).expect("it is there");
+    let lying = disk.kill(0);
+    lying.write_file(&last, &resealed(&bytes, |header| header[48] ^= 8));
+    let (same, told) = report(&lying, &options);
+    assert_eq!(same, first);
+    assert_eq!((told.clean, told.hints_used, told.hints_rejected), (true, 2, 1), "{told:?}");
     // A little more is not worth a new hint.
     let small = disk.kill(0);
     let store = options.open_on(&small).expect("it opens");
