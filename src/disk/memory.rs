@@ -91,6 +91,13 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn adopt(&self, name: &str, _file: &dyn File, _len: u64) -> io::Result<bool> {
+        match self.dir.lock().files.contains_key(name) {
+            true => Err(io::ErrorKind::AlreadyExists.into()),
+            false => Ok(false),
+        }
+    }
+
     fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Lock>, Option<u32>>> {
         let mut dir = self.dir.lock();
         if !dir.locked.insert(name.to_owned()) {

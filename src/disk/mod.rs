@@ -59,6 +59,13 @@ pub trait Disk: Debug + Send + Sync {
     /// Makes all creations, renames and removals so far durable.
     fn sync_dir(&self) -> io::Result<()>;
 
+    /// Gives this directory, under `name`, a file whose first `len` bytes are those of `file`,
+    /// without copying them: its blocks shared, or the same file under a second name. Both promise
+    /// the caller's: nobody writes those bytes again. `false`, and nothing done, where that can't
+    /// be had: then they are copied. They are durable if they were, and the name after
+    /// [`sync_dir`](Disk::sync_dir). `AlreadyExists` if there is anything of that name.
+    fn adopt(&self, name: &str, file: &dyn File, len: u64) -> io::Result<bool>;
+
     /// Takes the exclusive lock that owning the store for writing means, on the file `name`, which
     /// is created where missing. `Ok(Err(owner))` if someone else holds it, with the process where
     /// that is known. The lock is given back when the guard drops.
@@ -112,6 +119,11 @@ pub trait File: Debug + Send + Sync {
 
     /// Cuts or extends the file, with zeros, to `len` bytes.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// The operating system's handle, where there is one.
+    fn handle(&self) -> Option<&std::fs::File> {
+        None
+    }
 
     /// Maps the file's first `capacity` bytes for reading, also those that it doesn't have yet.
     /// `None` where there are no mappings: then readers use `read_exact_at`.

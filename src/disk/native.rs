@@ -12,6 +12,7 @@
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 compile_error!("kindlog runs on Linux and macOS");
 
+mod adopt;
 mod lock;
 
 use std::fs::{self, DirBuilder};
@@ -162,6 +163,11 @@ impl Disk for NativeDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         self.dir.sync_all()
+    }
+
+    fn adopt(&self, name: &str, file: &dyn File, len: u64) -> io::Result<bool> {
+        check_name(name)?;
+        adopt::adopt(self, name, file, len)
     }
 
     fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Lock>, Option<u32>>> {
@@ -335,6 +341,10 @@ impl File for NativeFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
+    }
+
+    fn handle(&self) -> Option<&fs::File> {
+        Some(&self.file)
     }
 
     fn map(&self, capacity: u64) -> io::Result<Option<Arc<dyn Map>>> {

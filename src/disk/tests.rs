@@ -361,3 +361,43 @@ fn a_prefix_longer_than_the_mapping_panics() {
     file.set_len(8192).unwrap();
     file.map(4096).unwrap().unwrap().prefix(4097);
 }
+
+#[test]
+fn a_file_is_adopted_or_left_to_be_copied() {
+    on_every_disk(|disk| {
+        let file = disk.create("a").unwrap();
+        file.write_all_at(b"sealed", 0).unwrap();
+        if disk.adopt("b", &*file, 6).unwrap() {
+            assert_eq!(read(&disk.open_read_only("b").unwrap(), 0, 6), b"sealed");
+        } else {
+            assert_eq!(sorted(disk.list().unwrap()), ["a"]);
+            disk.create("b").unwrap();
+        }
+        let taken = disk.adopt("b", &*file, 6).unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
+        assert!(!disk.adopt("c", &*file, 7).unwrap(), "it has no seven bytes");
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_adopted_is_the_open_file_and_not_what_has_its_name_now() {
+    let (_dir, from) = native();
+    let (_dir, to) = native();
+    let file = from.create("a").unwrap();
+    file.write_all_at(b"old", 0).unwrap();
+    from.rename("a", "elsewhere").unwrap();
+    from.create("a").unwrap().write_all_at(b"new", 0).unwrap();
+    assert!(to.adopt("x", &*file, 3).unwrap());
+    assert_eq!(read(&to.open_read_only("x").unwrap(), 0, 3), b"old");
+    from.remove("elsewhere").unwrap();
+    assert_eq!(read(&to.open_read_only("x").unwrap(), 0, 3), b"old");
+
+    // With no name left there is nothing to give a second one to; shared blocks still do.
+    to.remove("x").unwrap();
+    if to.adopt("x", &*file, 3).unwrap() {
+        assert_eq!(read(&to.open_read_only("x").unwrap(), 0, 3), b"old");
+    } else {
+        assert!(to.list().unwrap().is_empty());
+    }
+}

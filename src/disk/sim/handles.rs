@@ -70,6 +70,15 @@ impl Disk for SimDisk {
         self.run("", Change::SyncDir)
     }
 
+    fn adopt(&self, name: &str, _file: &dyn File, _len: u64) -> io::Result<bool> {
+        let mut state = self.state.lock();
+        state.look(OpKind::Open, name)?;
+        match state.medium.inode_of(name) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => Ok(false),
+        }
+    }
+
     fn lock(&self, name: &str) -> io::Result<Result<Box<dyn Lock>, Option<u32>>> {
         let mut state = self.state.lock();
         state.check_alive()?;
