@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  7  "KINDLOG"
-//!  7  1  file type: 'S' segment, 'M' manifest, 'T' tail, 'H' hint
+//!  7  1  file type: 'S' segment, 'M' manifest, 'T' tail, 'H' hint, 'B' backup
 //!  8  2  version, 1
 //! 10  2  extension length in bytes, a multiple of 8
 //! 12  4  required flags: an unknown one refuses to open
@@ -25,6 +25,8 @@ pub(crate) const MAX_HEADER_LEN: usize = 4096;
 const MAGIC: &[u8; 7] = b"KINDLOG";
 /// Required flags that this build knows: none yet.
 const KNOWN_REQUIRED: u32 = 0;
+/// The fields of a file that holds a message.
+const MESSAGE_FIELDS_LEN: usize = 8;
 
 /// The types of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,7 @@ pub(crate) enum FileType {
     Manifest = b'M' as isize,
     Tail = b'T' as isize,
     Hint = b'H' as isize,
+    Backup = b'B' as isize,
 }
 
 /// Why a header was refused.
@@ -94,6 +97,38 @@ pub(crate) fn decode(
         return Err(HeaderError::Unknown(format!("required flags {unknown:#x}")));
     }
     Ok((&header[PREAMBLE_LEN..PREAMBLE_LEN + fields_len], len))
+}
+
+/// Builds a file that holds one Protobuf message: the header, whose own fields are the message's
+/// length and CRC-32, then the message.
+pub(crate) fn encode_message(file_type: FileType, message: &[u8]) -> Vec<u8> {
+    let mut fields = [0; MESSAGE_FIELDS_LEN];
+    fields[..4].copy_from_slice(&(message.len() as u32).to_le_bytes());
+    fields[4..].copy_from_slice(&crc32fast::hash(message).to_le_bytes());
+    let mut bytes = encode(file_type, &fields);
+    bytes.extend_from_slice(message);
+    bytes
+}
+
+/// Checks such a file and returns the message's bytes.
+pub(crate) fn decode_message(file_type: FileType, bytes: &[u8]) -> Result<&[u8], HeaderError> {
+    let (fields, header_len) = decode(file_type, bytes, MESSAGE_FIELDS_LEN)?;
+    let message = &bytes[header_len..];
+    if message.len() != le_u32(fields, 0) as usize {
+        return Err(HeaderError::Damaged("the payload's length does not match"));
+    }
+    if crc32fast::hash(message) != le_u32(fields, 4) {
+        return Err(HeaderError::Damaged("the payload's checksum does not match"));
+    }
+    Ok(message)
+}
+
+/// Puts other fields of the same length into a header, and leaves the rest of it as it is.
+pub(crate) fn replace_fields(header: &mut [u8], fields: &[u8]) {
+    header[PREAMBLE_LEN..PREAMBLE_LEN + fields.len()].copy_from_slice(fields);
+    header[20..24].fill(0);
+    let crc = crc32fast::hash(header);
+    header[20..24].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// Four bytes at `at`, which the caller knows to be there.

@@ -10,12 +10,11 @@ use prost::Message;
 
 pub(crate) use super::manifest_proto::{KindRange, Manifest, Sealed, Segment as SegmentEntry};
 
-use super::file::{self, FileType, HeaderError, le_u32};
+use super::file::{self, FileType, HeaderError};
 use super::location::{SegmentId, UNIT};
 use super::record::MAX_REVISION;
 use super::segment::{HEADER_LEN, StoreId};
 
-const FIELDS_LEN: usize = 8;
 /// A segment has to fit the offsets of a [`super::location::Place`].
 const MAX_CAPACITY: u64 = UNIT << 32;
 
@@ -39,25 +38,12 @@ impl Manifest {
 
     /// The file's bytes.
     pub(crate) fn encode_file(&self) -> Vec<u8> {
-        let payload = self.encode_to_vec();
-        let mut fields = [0; FIELDS_LEN];
-        fields[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
-        fields[4..].copy_from_slice(&crc32fast::hash(&payload).to_le_bytes());
-        let mut bytes = file::encode(FileType::Manifest, &fields);
-        bytes.extend_from_slice(&payload);
-        bytes
+        file::encode_message(FileType::Manifest, &self.encode_to_vec())
     }
 
     /// Reads a manifest and checks that it makes sense.
     pub(crate) fn decode_file(bytes: &[u8]) -> Result<Manifest, HeaderError> {
-        let (fields, header_len) = file::decode(FileType::Manifest, bytes, FIELDS_LEN)?;
-        let payload = &bytes[header_len..];
-        if payload.len() != le_u32(fields, 0) as usize {
-            return Err(HeaderError::Damaged("the manifest's length does not match"));
-        }
-        if crc32fast::hash(payload) != le_u32(fields, 4) {
-            return Err(HeaderError::Damaged("the manifest's checksum does not match"));
-        }
+        let payload = file::decode_message(FileType::Manifest, bytes)?;
         let manifest = Manifest::decode(payload)
             .map_err(|_| HeaderError::Damaged("the manifest is no Protobuf message"))?;
         match manifest.check() {
@@ -66,7 +52,8 @@ impl Manifest {
         }
     }
 
-    fn check(&self) -> bool {
+    /// Whether it makes sense.
+    pub(super) fn check(&self) -> bool {
         let mut position = 0;
         let ordered = self.segments.iter().all(|segment| {
             let aligned =

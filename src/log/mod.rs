@@ -11,5 +11,7 @@ pub(crate) mod scan;
 pub(crate) mod segment;
 pub(crate) mod segments;
 pub(crate) mod tail;
+pub(crate) mod whole;
+
 #[cfg(test)]
 mod tests;
