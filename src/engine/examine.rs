@@ -372,8 +372,15 @@ impl Examination {
     /// Durable bytes that no file has any more: a segment that ends, without damage, below the
     /// watermark was cut short. What they held can't be known.
     fn find_missing(&mut self) {
+        // One that recovery closed, or that came of a backup, ends without an end frame.
+        let sealed_len = |id| {
+            let entries = &self.manifest.as_ref()?.segments;
+            let entry = entries.iter().find(|entry| entry.id() == id)?;
+            entry.sealed.as_ref().map(|sealed| sealed.length)
+        };
         for (segment, end) in &self.ends {
-            let durable = self.watermark.saturating_sub(segment.base).min(segment.capacity);
+            let watermark = self.watermark.saturating_sub(segment.base).min(segment.capacity);
+            let durable = sealed_len(segment.id).unwrap_or(watermark);
             let known = self.damages.iter().filter(|damage| damage.file == segment.path);
             let known = known.map(|damage| damage.offset + damage.len).max().unwrap_or(0);
             let end = known.max(*end);
