@@ -11,6 +11,11 @@ pub(crate) const LOCK: &str = "LOCK";
 /// The newest bytes of the log, for recovery after the death of the process.
 pub(crate) const TAIL: &str = "TAIL";
 
+/// What a backup consists of; replaced atomically.
+pub(crate) const BACKUP: &str = "BACKUP";
+/// The same while it is written.
+pub(crate) const BACKUP_NEW: &str = "BACKUP.new";
+
 const SEGMENT_SUFFIX: &str = ".seg";
 const HINT_SUFFIX: &str = ".hint";
 
@@ -39,6 +44,22 @@ fn parse(name: &str, suffix: &str, build: impl Fn(SegmentId) -> String) -> Optio
     (build(id) == name).then_some(id)
 }
 
+/// A segment's file in a backup: by its salt, which no other segment has, and its length, since the
+/// segment may have had more bytes at the next backup. In hex, 16 digits each.
+pub(crate) fn backup_segment(salt: u64, length: u64) -> String {
+    format!("{salt:016x}-{length:016x}{SEGMENT_SUFFIX}")
+}
+
+/// Whether a file name is one that [`backup_segment`] builds.
+pub(crate) fn is_backup_segment(name: &str) -> bool {
+    let numbers = || {
+        let (salt, length) = name.strip_suffix(SEGMENT_SUFFIX)?.split_once('-')?;
+        let number = |digits| u64::from_str_radix(digits, 16).ok();
+        Some((number(salt)?, number(length)?))
+    };
+    numbers().is_some_and(|(salt, length)| backup_segment(salt, length) == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +72,10 @@ mod tests {
         for other in ["ab.seg", "000000AB.seg", "+00000ab.seg", "000000ab.seg.bak", "MANIFEST", ""]
         {
             assert_eq!(parse_segment(other), None, "{other}");
+            assert!(!is_backup_segment(other), "{other}");
         }
+        let name = backup_segment(u64::MAX, 72);
+        assert!(is_backup_segment(&name) && parse_segment(&name).is_none());
+        assert!(!is_backup_segment(&name.to_uppercase()) && !is_backup_segment(&name[1..]));
     }
 }

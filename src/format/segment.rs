@@ -31,6 +31,15 @@ pub(crate) struct SegmentHeader {
 
 impl SegmentHeader {
     pub(crate) fn encode(&self) -> Vec<u8> {
+        file::encode(FileType::Segment, &self.fields())
+    }
+
+    /// Writes these fields into the bytes of another header, whose flags and extension stay.
+    pub(crate) fn replace_in(&self, header: &mut [u8]) {
+        file::replace_fields(header, &self.fields());
+    }
+
+    fn fields(&self) -> Vec<u8> {
         let mut fields = Vec::with_capacity(FIELDS_LEN);
         fields.extend_from_slice(&self.store_id);
         fields.extend_from_slice(&self.salt.to_le_bytes());
@@ -38,7 +47,7 @@ impl SegmentHeader {
         fields.extend_from_slice(&self.capacity.to_le_bytes());
         fields.extend_from_slice(&self.id.0.to_le_bytes());
         fields.extend_from_slice(&[0; 4]);
-        file::encode(FileType::Segment, &fields)
+        fields
     }
 
     /// The header, and the offset of the first frame.

@@ -12,6 +12,8 @@ struct Generated {
     rust: &'static str,
     /// Whether `bytes` fields are `bytes::Bytes`, which share, instead of `Vec<u8>`.
     shared_bytes: bool,
+    /// What it imports, and whose code stands elsewhere: the messages' names and their module.
+    imports: Option<(&'static [&'static str], &'static str)>,
 }
 
 /// All of them; a new one is a new entry.
@@ -21,18 +23,36 @@ const GENERATED: &[Generated] = &[
         proto: "proto/kindlog/v1/resource.proto",
         rust: "src/bin/kindlog/resource_proto.rs",
         shared_bytes: true,
+        imports: None,
     },
     Generated {
         root: "proto",
         proto: "proto/kindlog/v1/manifest.proto",
         rust: "src/format/manifest_proto.rs",
         shared_bytes: false,
+        imports: None,
+    },
+    Generated {
+        root: "proto",
+        proto: "proto/kindlog/v1/backup.proto",
+        rust: "src/format/backup_proto.rs",
+        shared_bytes: false,
+        imports: Some((
+            &[
+                "kindlog.v1.Manifest",
+                "kindlog.v1.Segment",
+                "kindlog.v1.Sealed",
+                "kindlog.v1.KindRange",
+            ],
+            "super::manifest_proto",
+        )),
     },
     Generated {
         root: "proto",
         proto: "proto/examples/daemon.proto",
         rust: "src/bin/kindlog/examples.rs",
         shared_bytes: false,
+        imports: None,
     },
 ];
 
@@ -69,6 +89,12 @@ fn generate(entry: &Generated) -> String {
     config.btree_map(["."]).out_dir(out.path());
     if entry.shared_bytes {
         config.bytes(["."]);
+    }
+    if let Some((messages, module)) = entry.imports {
+        for message in messages {
+            let name = message.rsplit('.').next().expect("a name");
+            config.extern_path(format!(".{message}"), format!("{module}::{name}"));
+        }
     }
     config.compile_fds(descriptors).expect("generate");
     let header = HEADER.replace("{proto}", entry.proto);
