@@ -70,6 +70,9 @@ pub mod zoo;
 struct Readme;
 
 pub use collection::{Collection, CollectionIter, CollectionScan};
+pub use engine::backup::BackupReport;
+pub use engine::backup::restore::RestoreReport;
+pub use engine::backup::verify::BackupVerifyReport;
 pub use engine::batch::Batch;
 pub use engine::commit::Expect;
 pub use engine::doctor::Diagnosis;

@@ -1,5 +1,7 @@
 //! The public handle: opens and closes, checks names, and hands every verb down to the engine.
 
+mod directory;
+
 use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
@@ -10,13 +12,11 @@ use prost::Message;
 use crate::collection::Collection;
 use crate::disk::Disk;
 use crate::disk::memory::MemoryDisk;
-use crate::disk::native::{self, NativeDisk};
+use crate::disk::native::NativeDisk;
 use crate::engine::batch::Batch;
 use crate::engine::commit::{self, Change, Expect, What};
-use crate::engine::doctor::{self, Diagnosis};
 use crate::engine::recover;
 use crate::engine::report::RecoveryReport;
-use crate::engine::salvage::{self, SalvageReport};
 use crate::engine::scan::{OpenView, Scan};
 use crate::engine::stats::{self, Stats};
 use crate::engine::verify::{self, VerifyReport};
@@ -122,40 +122,6 @@ impl Store {
     /// As [`Options::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Store> {
         Options::new().open(path)
-    }
-
-    /// Says what is wrong with the store in a directory, and what of it is sound. Changes nothing.
-    /// Costs a read of the whole log, and memory for all its keys.
-    ///
-    /// # Errors
-    /// `Io`, also where there is no store; `Version`; `Locked` while it is open for writing: what
-    /// is being written looks torn, and [`verify`](Store::verify) can tell. Damage is not an error
-    /// but in the diagnosis.
-    pub fn diagnose(path: impl AsRef<Path>) -> Result<Diagnosis> {
-        doctor::diagnose(&existing(path.as_ref())?)
-    }
-
-    /// Copies what is sound of the store in `from` into a new store in `to`, a directory that is
-    /// empty or missing, and says exactly what was not. `from` is left as it is, to the byte; it
-    /// must not be in use. The new store is `to` with `.partial` appended until it is whole.
-    ///
-    /// # Errors
-    /// `Io`, also where there is no store, or `to` or its `.partial` is not empty; `Version`;
-    /// `Locked` while `from` is open for writing.
-    pub fn salvage(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<SalvageReport> {
-        let (from, to) = (existing(from.as_ref())?, to.as_ref());
-        let seen = salvage::prepare(&from)?;
-        if to.exists() {
-            salvage::check_empty(&*existing(to)?)?;
-        }
-        // Under another name until it is whole: half a store would look like a sound one.
-        let mut partial = to.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = Path::new(&partial);
-        let disk = NativeDisk::open(partial, true).map_err(|e| Error::io("open", partial, e))?;
-        let report = salvage::salvage(seen, Arc::new(disk))?;
-        native::rename_dir(partial, to).map_err(|e| Error::io("move the new store to", to, e))?;
-        Ok(report)
     }
 
     /// What opening found and did. A refresh does not change it.
@@ -449,12 +415,6 @@ impl Store {
             Some(refreshed) => Current::Refreshed(refreshed.read().clone()),
         }
     }
-}
-
-/// The disk of a directory that is there.
-fn existing(path: &Path) -> Result<Arc<dyn Disk>> {
-    let disk = NativeDisk::open(path, false).map_err(|e| Error::io("open", path, e))?;
-    Ok(Arc::new(disk))
 }
 
 /// Decodes a resource's bytes.

@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod background;
+pub(crate) mod backup;
 pub(crate) mod batch;
 pub(crate) mod close;
 pub(crate) mod commit;

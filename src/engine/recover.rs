@@ -117,7 +117,7 @@ pub(super) fn no_store(disk: &dyn Disk) -> Error {
     Error::io("open", disk.path(), source)
 }
 
-fn random_id(disk: &dyn Disk) -> Result<StoreId> {
+pub(super) fn random_id(disk: &dyn Disk) -> Result<StoreId> {
     let mut id = StoreId::default();
     getrandom::fill(&mut id).map_err(|e| Error::io("draw an id for", disk.path(), e.into()))?;
     Ok(id)
@@ -150,6 +150,10 @@ fn read_manifest(disk: &dyn Disk) -> Result<Option<Manifest>> {
         return Ok(Some(manifest));
     }
     let files = disk.list().map_err(|e| Error::io("list", disk.path(), e))?;
+    if files.iter().any(|name| name == names::BACKUP) {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "it is a backup: restore it");
+        return Err(Error::io("open", disk.path(), source));
+    }
     let is_segment = |name: &&String| names::parse_segment(name).is_some();
     match files.iter().find(is_segment).filter(|_| !planted(Bug::MissingManifestIsNew)) {
         None => Ok(None),

@@ -16,8 +16,8 @@ use crate::options::Options;
 use crate::state::State;
 use crate::sync::atomic::Ordering;
 
-/// How far the new store's revisions jump.
-const REVISION_JUMP: u64 = 1 << 32;
+/// How far the revisions of a store jump that is made of another one.
+pub(super) const REVISION_JUMP: u64 = 1 << 32;
 const FLUSH_LEN: u64 = 1 << 20;
 
 /// What [`Store::salvage`](crate::Store::salvage) copied, and what it could not.
@@ -42,7 +42,7 @@ pub(crate) fn prepare(from: &Arc<dyn Disk>) -> Result<Examination> {
 
 /// Copies it into a new store on another disk, which must be empty.
 pub(crate) fn salvage(seen: Examination, to: Arc<dyn Disk>) -> Result<SalvageReport> {
-    check_empty(&*to)?;
+    check_empty(&*to, "salvage to")?;
     let (state, _) = recover::open(to, Options::new())?;
     let copied = copy(&seen, &state);
     let closed = close::close(&state);
@@ -52,13 +52,13 @@ pub(crate) fn salvage(seen: Examination, to: Arc<dyn Disk>) -> Result<SalvageRep
 }
 
 /// Refuses a directory that holds files.
-pub(crate) fn check_empty(to: &dyn Disk) -> Result<()> {
+pub(crate) fn check_empty(to: &dyn Disk, op: &'static str) -> Result<()> {
     let files = to.list().map_err(|e| Error::io("list", to.path(), e))?;
     if files.is_empty() {
         return Ok(());
     }
     let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it is not empty");
-    Err(Error::io("salvage to", to.path(), source))
+    Err(Error::io(op, to.path(), source))
 }
 
 fn copy(seen: &Examination, state: &State) -> Result<u64> {

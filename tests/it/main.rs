@@ -1,5 +1,6 @@
 //! The integration tests, linked once. One module per behaviour.
 
+mod backup;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "sim")]
