@@ -49,16 +49,16 @@ impl Store {
     /// Where the file system can, sealed segments are shared with the store instead of copied:
     /// shared blocks, else hard links. A read-only handle backs up what it sees.
     ///
-    /// Cost: every byte that is new is read, and checked and hashed; the segment that is written is
-    /// copied anew each time. Bytes of earlier backups are not read again:
-    /// [`verify_backup`](Store::verify_backup) does that.
+    /// Cost: every byte that is new is read, checked and hashed. The segment that is written is read
+    /// each time, and copied anew if it has grown. Other bytes of earlier backups are not read
+    /// again: [`verify_backup`](Store::verify_backup) does that.
     ///
     /// # Errors
     /// - `Io` of kind `AlreadyExists`: the directory holds something else. Of kind `InvalidInput`:
     ///   it holds a backup of another store, or of another history of this one. Nothing is changed.
     /// - `Locked`: another backup into it is being made.
-    /// - `Corrupt`: a record of the store is damaged, or the directory's file `BACKUP` is. Damage is
-    ///   not carried into a backup.
+    /// - `Corrupt`: a record of the store is damaged, or the directory's file `BACKUP` is. Damage
+    ///   is not carried into a backup.
     /// - `Io`, `Poisoned`, `Version`, `Closed`.
     pub fn backup(&self, dir: impl AsRef<Path>) -> Result<BackupReport> {
         let state = self.state()?;

@@ -46,7 +46,7 @@ pub struct BackupReport {
     pub copied_bytes: u64,
     /// What is shared with the store: it takes no room of its own for as long as the store has it.
     pub shared_bytes: u64,
-    /// What the directory had from the backup before. It was not read again.
+    /// What the directory had from the backup before. It was not written again.
     pub kept_bytes: u64,
     /// How long it took.
     pub elapsed: Duration,
@@ -65,8 +65,7 @@ pub(crate) fn backup(state: &State, to: &dyn Disk) -> Result<BackupReport> {
         );
         return Err(refused(to.path(), &reason));
     }
-    // What an attempt left that did not come to its end.
-    target.remove_all_but(&target.earlier)?;
+    target.settle()?;
     let mut work = Work { target: &target, made: Vec::new(), report: BackupReport::default() };
     let replaced = match work.fill(&moment) {
         Ok(backup) => target.replace(&backup).map(|()| backup),
@@ -83,9 +82,8 @@ pub(crate) fn backup(state: &State, to: &dyn Disk) -> Result<BackupReport> {
         }
     };
     let mut report = work.report;
-    if let Err(error) = target.remove_all_but(&backup) {
-        event!(warn, "left for the next backup: {error}");
-    }
+    // What can't be removed is left for the next backup.
+    target.strays(&backup).iter().flatten().for_each(|name| drop(to.remove(name)));
     report.revision = Revision::from(backup.revision);
     report.elapsed = started.elapsed();
     event!(

@@ -1,13 +1,13 @@
 //! What a backup holds: the store at one moment.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::engine::group;
 use crate::error::{Error, Result};
 use crate::format::manifest::{Manifest, SegmentEntry};
 use crate::log::segment::Segment;
 use crate::state::{Order, State};
+use crate::sync::atomic::Ordering;
 
 /// The store's bytes at one moment. None of them changes any more; and since the segments are held
 /// open, compaction may remove their files while they are copied.

@@ -22,9 +22,7 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Takes the directory for a store. An empty one is claimed, durably, before anything else is
-    /// put into it, so that what an attempt left behind that died is never taken for somebody's
-    /// files, nor a backup that lost its `BACKUP` for such an attempt.
+    /// Takes the directory for a store. Nothing is changed in it before [`settle`](Target::settle).
     ///
     /// # Errors
     /// `Io` of kind `AlreadyExists` if there are files and no backup, of kind `InvalidInput` if it
@@ -41,12 +39,7 @@ impl<'a> Target<'a> {
         };
         let earlier = match earlier(disk, store)? {
             Some(earlier) => earlier,
-            None => {
-                let claim = Backup::claim(store);
-                whole::write_new(disk, names::BACKUP_NEW, &claim.encode_file())?;
-                whole::switch(disk, names::BACKUP_NEW, names::BACKUP)?;
-                claim
-            }
+            None => Backup::claim(store),
         };
         Ok(Target { disk, earlier, _lock: lock })
     }
@@ -66,7 +59,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Removes a file that is not as the earlier backup needs it, if there is one.
+    /// Removes a file that no backup needs, or that is too short for it, if there is one.
     pub(super) fn discard(&self, name: &str) -> Result<()> {
         match self.disk.remove(name) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -76,21 +69,35 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Removes the segments that `backup` doesn't consist of.
-    pub(super) fn remove_all_but(&self, backup: &Backup) -> Result<()> {
+    /// Claims a directory that is empty, durably, before anything else is put into it: so what an
+    /// attempt leaves that dies is never taken for somebody's files, nor a backup that lost its
+    /// `BACKUP` for such an attempt. Then removes what earlier attempts left.
+    ///
+    /// Before that, what counts now is made durable once more: an attempt may have died, or failed,
+    /// where it had replaced `BACKUP` and not yet synced that. If power loss then took it back,
+    /// what was there before would count again: a backup whose files are gone, or nothing, beside
+    /// files that nobody claims.
+    pub(super) fn settle(&self) -> Result<()> {
+        let strays = self.strays(&self.earlier)?;
+        if strays.is_empty() && self.earlier.complete {
+            return Ok(());
+        }
+        self.replace(&self.earlier).map_err(|(_, error)| error)?;
+        strays.iter().try_for_each(|name| self.discard(name))
+    }
+
+    /// The segments in the directory that `backup` doesn't consist of.
+    pub(super) fn strays(&self, backup: &Backup) -> Result<Vec<String>> {
         let mut wanted: Vec<String> = backup.segments().map(|segment| segment.name()).collect();
         wanted.sort_unstable();
         let files = self.disk.list().map_err(|e| Error::io("list", self.disk.path(), e))?;
-        for name in files.iter().filter(|name| names::is_backup_segment(name)) {
-            if wanted.binary_search(name).is_err() {
-                self.discard(name)?;
-            }
-        }
-        Ok(())
+        let stray =
+            |name: &String| names::is_backup_segment(name) && wanted.binary_search(name).is_err();
+        Ok(files.into_iter().filter(stray).collect())
     }
 
-    /// Makes the files that `backup` names durable, and then what names them. `Err(true, ..)` if
-    /// the earlier backup may have been replaced.
+    /// Makes the names of a backup's files durable, and then what names them. An error comes with
+    /// whether the earlier backup may have been replaced all the same.
     pub(super) fn replace(&self, backup: &Backup) -> Result<(), (bool, Error)> {
         let disk = self.disk;
         let synced = disk.sync_dir().map_err(|e| Error::io("sync", disk.path(), e));
