@@ -165,3 +165,37 @@ fn a_full_disk_refuses_and_resumes() {
         assert!(store.verify().unwrap().is_clean());
     }
 }
+
+/// A backup to a full disk is `StorageFull`, gives the room back and leaves the store alone. The
+/// one before it stays.
+#[test]
+fn a_backup_to_a_full_disk_keeps_the_earlier_one() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: no right to mount a file system");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().segment_size(128 << 10).open(dir.path().join("store")).unwrap();
+    let target = disk.0.path().join("backup");
+    store.put("Key", "first", vec![1; 100_000]).unwrap();
+    store.backup(&target).unwrap();
+    for i in 0..12 {
+        store.put("Key", &format!("{i:02}"), vec![i; 90_000]).unwrap();
+    }
+    let error = store.backup(&target).unwrap_err();
+    let Error::Io { source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(source.kind(), io::ErrorKind::StorageFull, "{error}");
+    let report = Store::verify_backup(&target).unwrap();
+    assert!(report.is_clean() && u64::from(report.revision) == 1, "{report:?}");
+    let to = dir.path().join("restored");
+    Store::restore(&target, &to).unwrap();
+    assert_eq!(Store::open(&to).unwrap().count("Key").unwrap(), 1);
+    let full = disk.0.path().join("to");
+    assert!(Store::restore(&target, &full).is_ok(), "the room was given back");
+    fs::remove_dir_all(&full).unwrap();
+    let error = store.backup(&target).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+    store.delete_prefix("Key", "0").unwrap();
+    assert_eq!(store.count("Key").unwrap(), 3);
+    assert!(store.verify().unwrap().is_clean());
+}

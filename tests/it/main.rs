@@ -1,6 +1,8 @@
 //! The integration tests, linked once. One module per behaviour.
 
 mod backup;
+#[cfg(feature = "sim")]
+mod backup_sweeps;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "sim")]
