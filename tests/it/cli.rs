@@ -342,3 +342,44 @@ fn the_demo_finds_nothing_wrong_and_runs_again_in_its_own_store_only() {
     cli.run(&demo).expect(2);
     cli.run(&["get", "Agent/team-b/agent-00001"]).expect(0);
 }
+
+#[test]
+fn a_store_is_backed_up_beside_its_owner_checked_and_restored() {
+    let cli = Cli::new();
+    let owner = kindlog::Store::open(cli.store()).expect("open the store");
+    owner.put("Agent", "a", b"\x0a\x03Ada").expect("put");
+    let (backup, to) = (cli.path("backup"), cli.path("to"));
+    let (backup, to) = (backup.to_str().expect("UTF-8"), to.to_str().expect("UTF-8"));
+    let run_in = |store: &str, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kindlog"));
+        answer(command.args(["--store", store]).args(args).output().expect("run kindlog"))
+    };
+    let first = cli.run(&["backup", backup]).expect(0);
+    assert!(first.text().starts_with("backed up to revision 1 in "), "{}", first.text());
+    let again = cli.run(&["backup", backup]).expect(0);
+    assert!(again.text().contains("copied  0 B\n"), "{}", again.text());
+    owner.close().expect("close");
+
+    let sound = cli.run(&["verify", backup]).expect(0);
+    assert!(sound.text().starts_with("a backup of revision 1, made 2"), "{}", sound.text());
+    assert!(sound.text().contains("\nsound: 1 record in "), "{}", sound.text());
+    cli.run(&["restore", backup, to]).expect(0);
+    let restored = run_in(to, &["get", "Agent/a", "-o", "raw"]).expect(0);
+    assert_eq!(restored.out, b"\x0a\x03Ada");
+    cli.run(&["restore", backup, to]).expect(3);
+    run_in(to, &["backup", backup]).expect(3);
+    cli.run(&["verify", to]).expect(3);
+    run_in(backup, &["put", "Agent/b"]).expect(3);
+
+    let files = fs::read_dir(backup).expect("list the backup");
+    let mut paths = files.map(|file| file.expect("list the backup").path());
+    let segment = paths.find(|path| path.extension().is_some()).expect("a segment");
+    let mut bytes = fs::read(&segment).expect("read the segment");
+    let at = bytes.windows(3).position(|window| window == b"Ada").expect("the value");
+    bytes[at] ^= 1;
+    fs::write(&segment, bytes).expect("damage the segment");
+    let damaged = cli.run(&["verify", backup]).expect(4);
+    assert!(damaged.text().contains("checksum does not match"), "{}", damaged.text());
+    cli.run(&["restore", backup, cli.path("other").to_str().expect("UTF-8")]).expect(4);
+    assert!(!cli.path("other").exists());
+}

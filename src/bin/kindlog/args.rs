@@ -63,8 +63,36 @@ pub(crate) enum Command {
     /// Check every record against its checksums, and the index against the log
     ///
     /// Exits with 4, and a line for each problem, if anything is wrong: also if the end of the log
-    /// is torn, as after a crash, which opening the store would mend.
-    Verify,
+    /// is torn, as after a crash, which opening the store would mend. Of a backup every byte is
+    /// checked against the backup's hashes, and every record against its checksums.
+    Verify {
+        /// Check this backup instead of a store
+        #[arg(value_hint = ValueHint::DirPath)]
+        backup: Option<PathBuf>,
+    },
+    /// Back the store up to a directory, also while another process writes to it
+    ///
+    /// What is there at one moment; beside an owner, what is durable then. Into a directory that
+    /// holds an earlier backup of the same store only what is new is copied; the earlier one is
+    /// replaced when the new one is complete. On the same file system whole segments are shared
+    /// with the store, not copied.
+    Backup {
+        /// Where to: missing, empty, or with an earlier backup of this store
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+    /// Make a new store of a backup
+    ///
+    /// Every byte is compared with the backup's hashes. The new store has an id of its own, and its
+    /// revisions go on 2^32 higher. --store is not used.
+    Restore {
+        /// The backup's directory
+        #[arg(value_hint = ValueHint::DirPath)]
+        backup: PathBuf,
+        /// The new store's directory: missing or empty
+        #[arg(value_hint = ValueHint::DirPath)]
+        to: PathBuf,
+    },
     /// Say what is wrong with a store that is damaged, what is lost, and what to do
     ///
     /// Changes nothing. Exits with 4 if anything is damaged. Needs a store that nobody writes just

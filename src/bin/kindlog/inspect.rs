@@ -1,6 +1,6 @@
 //! The commands about the store as a whole: stats, verify.
 
-use kindlog::{Stats, Store};
+use kindlog::{Problem, Stats, Store};
 use serde_json::{Value, json};
 
 use crate::Place;
@@ -119,15 +119,23 @@ pub(crate) fn verify(place: &Place) -> Outcome {
 pub(crate) fn verified(store: &Store, mut problem: impl FnMut(&str) -> Outcome) -> Outcome<String> {
     let report = store.verify()?;
     for found in &report.problems {
-        let key = found.key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
-        let file = found.file.display();
-        problem(&format!("{file}, byte {}: {key}{}", found.offset, found.reason))?;
+        problem(&described(found))?;
     }
-    let checked =
-        format!("{} in {}", counted(report.records, "record"), counted(report.bytes, "byte"));
-    if report.is_clean() {
+    verdict(report.records, report.bytes, report.problems.len())
+}
+
+/// A problem in a line.
+pub(crate) fn described(found: &Problem) -> String {
+    let key = found.key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
+    format!("{}, byte {}: {key}{}", found.file.display(), found.offset, found.reason)
+}
+
+/// What was read, and that it was sound, in a line; or how many problems there are.
+pub(crate) fn verdict(records: u64, bytes: u64, problems: usize) -> Outcome<String> {
+    let checked = format!("{} in {}", counted(records, "record"), counted(bytes, "byte"));
+    if problems == 0 {
         return Ok(format!("sound: {checked}"));
     }
-    let problems = counted(report.problems.len() as u64, "problem");
+    let problems = counted(problems as u64, "problem");
     Err(Failure::Damage(format!("{problems} in {checked}")))
 }

@@ -1,11 +1,12 @@
 //! The command line `kindlog`: looks into a store, changes it, moves it, and shows it at work.
 //!
-//! One file for each group of commands (`read`, `change`, `inspect`, `doctor`, `import`, `export`,
-//! `demo`),
+//! One file for each group of commands (`read`, `change`, `inspect`, `doctor`, `backup`, `import`,
+//! `export`, `demo`),
 //! and one for each thing they share: `wire` and `print` decode Protobuf without a schema, `jsonl`
 //! and `delimited` are the formats of import and export, `failure` holds the exit codes.
 
 mod args;
+mod backup;
 mod change;
 mod delimited;
 mod demo;
@@ -64,7 +65,10 @@ fn run(cli: Cli) -> Outcome {
         Command::Delete { key } => change::delete(&place, &key),
         Command::Clean(args) => change::clean(&place, &args),
         Command::Stats { output } => inspect::stats(&place, output),
-        Command::Verify => inspect::verify(&place),
+        Command::Verify { backup: None } => inspect::verify(&place),
+        Command::Verify { backup: Some(backup) } => backup::verify(&backup),
+        Command::Backup { dir } => backup::backup(&place, &dir),
+        Command::Restore { backup, to } => backup::restore(&backup, &to),
         Command::Doctor => doctor::doctor(&place),
         Command::Salvage { to } => doctor::salvage(&place, &to),
         Command::Import(args) => import::import(&place, &args),
