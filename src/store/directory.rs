@@ -42,15 +42,16 @@ impl Store {
 
     /// Backs the store up to a directory, which is made where it is missing. What is in it
     /// afterwards is the store at one moment: everything that was committed before the call, and
-    /// perhaps some of what is committed during it. Writers wait for one sync, readers for nothing.
+    /// perhaps some of what is committed during it. Writers wait for one sync, readers for
+    /// nothing.
     ///
     /// A second backup into the same directory reads and copies only what is new, and replaces the
     /// first one when it is complete; until then, and if it fails, the first one stays as it was.
     /// Where the file system can, sealed segments are shared with the store instead of copied:
     /// shared blocks, else hard links. A read-only handle backs up what it sees.
     ///
-    /// Cost: every byte that is new is read, checked and hashed. The segment that is written is read
-    /// each time, and copied anew if it has grown. Other bytes of earlier backups are not read
+    /// Cost: every byte that is new is read, checked and hashed. The segment that is written is
+    /// read each time, and copied anew if it has grown. Other bytes of earlier backups are not read
     /// again: [`verify_backup`](Store::verify_backup) does that.
     ///
     /// # Errors
