@@ -157,7 +157,7 @@ impl Scene {
         ];
         for (i, fault) in faults.into_iter().enumerate() {
             for n in 0.. {
-                if !full() && (n as usize + i) % 3 > 0 {
+                if !full() && !(n as usize + i).is_multiple_of(3) {
                     continue;
                 }
                 let disk = self.target.kill(0);
