@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::format::backup::{BackedUp, BackupFile};
 use crate::format::manifest::SegmentEntry;
 use crate::format::record;
+use crate::log::contents::Builder;
 use crate::log::scan::{Frame, Scan};
-use crate::log::seal::Summary;
 
 /// Copies are written in pieces of this size.
 const WRITE_LEN: usize = 1 << 20;
@@ -78,7 +78,8 @@ pub(super) fn read(
         earlier: earlier.filter(|earlier| earlier.sealed.length <= piece.end),
         copy,
         hash: Sha256::new(),
-        summary: Summary::default(),
+        digest: crc32fast::Hasher::new(),
+        summary: piece.entry.sealed.is_none().then(Builder::default),
         commit: Commit::default(),
         last_revision: 0,
     };
@@ -113,7 +114,9 @@ struct Reader<'a> {
     earlier: Option<BackedUp<'a>>,
     copy: Option<Copy>,
     hash: Sha256,
-    summary: Summary,
+    digest: crc32fast::Hasher,
+    /// Of a segment that is not sealed yet: in the backup it is.
+    summary: Option<Builder>,
     commit: Commit,
     last_revision: u64,
 }
@@ -125,7 +128,10 @@ impl Reader<'_> {
             let reason = "a commit's frames do not follow each other";
             return Err(Error::corrupt(&self.piece.segment.path, frame.offset, reason));
         }
-        self.summary.add(frame);
+        self.digest.update(frame.checksums());
+        if let Some(summary) = &mut self.summary {
+            summary.add(&self.piece.segment, frame)?;
+        }
         self.last_revision = self.last_revision.max(frame.header.revision);
         self.take(frame.end(), frame.bytes)
     }
@@ -156,15 +162,14 @@ impl Reader<'_> {
         if let Some(copy) = self.copy.take() {
             copy.finish()?;
         }
-        let sealed = std::mem::take(&mut self.summary).finish(self.piece.end);
         let mut entry = self.piece.entry.clone();
-        match &entry.sealed {
-            None => entry.sealed = Some(sealed),
-            Some(named) if named.digest == sealed.digest => {}
-            Some(_) => {
-                let reason = "this is not the segment that was sealed";
-                return Err(Error::corrupt(&segment.path, 0, reason));
-            }
+        if let Some(summary) = self.summary.take() {
+            entry.sealed = Some(summary.finish(self.piece.end).1);
+        }
+        let digest = self.digest.clone().finalize();
+        if entry.sealed.as_ref().is_none_or(|sealed| sealed.digest != digest) {
+            let reason = "this is not the segment that was sealed";
+            return Err(Error::corrupt(&segment.path, 0, reason));
         }
         let sha256 = self.hash.finalize().to_vec();
         Ok((entry, BackupFile { sha256, last_revision: self.last_revision }))
