@@ -113,6 +113,7 @@ fn build(plan: Plan) -> proto::Manifest {
             first_put_revision: revision,
             last_put_revision: revision,
             kinds: kinds.collect(),
+            ordered: records % 2 == 1,
         });
         let mut segment = proto::Segment {
             number: planned.number,

@@ -12,7 +12,8 @@ pub type Content = BTreeMap<(String, String), Vec<u8>>;
 
 /// Small segments, and a background thread that stays quiet.
 pub fn options() -> Options {
-    Options::new().segment_size(MIN_SEGMENT_SIZE).sync_interval(Duration::from_secs(86_400))
+    let options = Options::new().segment_size(MIN_SEGMENT_SIZE).space_bound(f64::INFINITY);
+    options.sync_interval(Duration::from_secs(86_400))
 }
 
 /// A store's files and its history.

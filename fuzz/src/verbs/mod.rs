@@ -162,8 +162,20 @@ impl Run {
                 let len = Len::Exact(self.room().saturating_sub(u64::from(*left) * 4) as u16);
                 self.commit(&[Change::Put { key: *key, len }], Some((*level).into()));
             }
+            Op::Compact { roll, pick } => self.compact(*roll, *pick),
         }
         if self.is_dead() { Life::Dead } else { Life::Alive }
+    }
+
+    /// Whatever it does, nobody may notice.
+    fn compact(&mut self, roll: bool, pick: u8) {
+        let picked = |number: u32| pick >> (number % 8) & 1 == 1;
+        if let Err(error) = kindlog::fuzzing::compact_picked(&self.store, roll, picked) {
+            self.excuse(&error);
+        }
+        if !self.is_dead() {
+            self.check();
+        }
     }
 
     fn now(&self) -> &State {

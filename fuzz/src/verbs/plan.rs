@@ -99,6 +99,11 @@ pub(super) enum Op {
         left: u8,
         level: Level,
     },
+    /// Compacts segments by their numbers, the active one too if it is to roll.
+    Compact {
+        roll: bool,
+        pick: u8,
+    },
 }
 
 /// Which part of a kind to list, and how.
