@@ -151,6 +151,11 @@ impl Error {
         Error::Caller(error.into())
     }
 
+    /// Whether the disk is full.
+    pub(crate) fn is_storage_full(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+
     /// For an error from a commit: whether it is certain not to have happened.
     ///
     /// After [`Outcome::Unknown`] the commit is there whole, or not at all, once the store has been

@@ -32,6 +32,7 @@ use crate::format::location::Location;
 use crate::index::{Index, Kind};
 use crate::log::active::Active;
 use crate::log::manifest::ManifestFile;
+use crate::log::reserve::Reserve;
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
 use crate::log::tail::Tail;
@@ -66,6 +67,7 @@ pub(crate) struct State {
     /// One at a time seals full segments.
     pub(crate) sealing: Mutex<()>,
     pub(crate) compaction: Compaction,
+    pub(crate) reserve: Reserve,
     pub(crate) counters: Counters,
 }
 

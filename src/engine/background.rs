@@ -46,6 +46,10 @@ fn run(state: &State) {
         }
         clean(state);
         write_hints(state);
+        let log_len = state.segments.all().iter().map(|segment| segment.len()).sum();
+        if let Err(error) = state.reserve.keep(log_len) {
+            event!(debug, "no reserve: {error}");
+        }
     }
 }
 

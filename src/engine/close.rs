@@ -4,6 +4,7 @@ use super::{background, group, roll};
 use crate::error::{Error, Result};
 use crate::event::event;
 use crate::format::contents::Contents;
+use crate::format::manifest::Manifest;
 use crate::format::names;
 use crate::format::record::FrameType;
 use crate::log::segment::Segment;
@@ -76,7 +77,7 @@ fn finish(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
     let (revision, durable, opened_at) = (order.revision, order.durable, order.opened_at);
     let active = order.active();
     if active.position() != opened_at && active.has_room(0) {
-        active.reserve(0)?;
+        state.reserve.with(|| active.reserve(0))?;
         active.append_bare(FrameType::Watermark, revision, durable);
         active.flush()?;
     }
@@ -94,13 +95,14 @@ fn finish(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
     MutexGuard::unlocked(order, || background::seal_rolled(state))?;
     let prepared = state.prepared.lock().take();
     let had_tail = state.manifest.get().tail;
-    state.manifest.update(|manifest| {
+    let update = |manifest: &mut Manifest| {
         manifest.clean = true;
         manifest.tail = false;
         manifest.watermark = end;
         manifest.revision_ceiling = revision;
         manifest.segments.retain(|entry| prepared.as_ref().is_none_or(|p| p.id != entry.id()));
-    })?;
+    };
+    state.reserve.with(|| state.manifest.update(update))?;
     if let Some(prepared) = prepared {
         roll::remove_file(state, &prepared);
     }

@@ -121,7 +121,8 @@ pub(crate) fn commit(
         }
     };
     let max_len = decided.iter().map(|d| record(d, 0, 0).max_frame_len()).sum();
-    roll::make_room(state, &mut order, max_len).map_err(group::certain)?;
+    let deletes = !decided.iter().any(|one| matches!(one.change.what, What::Put(_)));
+    roll::make_room(state, &mut order, max_len, deletes).map_err(group::certain)?;
     let time = now_micros();
     let revision = order.revision + 1;
     let written = write(&mut order, &mut decided, revision, time, durability, max_len);

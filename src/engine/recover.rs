@@ -24,6 +24,7 @@ use crate::format::record::Header;
 use crate::format::segment::StoreId;
 use crate::index::Index;
 use crate::log::manifest::ManifestFile;
+use crate::log::reserve::Reserve;
 use crate::log::scan::{Frame, Scan};
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
@@ -402,6 +403,7 @@ fn new_state(
     };
     State {
         manifest: ManifestFile::new(disk.clone(), manifest),
+        reserve: Reserve::new(disk.clone()),
         disk,
         options,
         segments,

@@ -71,9 +71,12 @@ fn go_on(recovery: &mut Recovery, hinted: &mut u64) -> Result<(Active, u64)> {
     *hinted = recovery.hinted.as_ref().map_or(0, |hinted| hinted.contents.totals.length);
     let seen = recovery.load_open(u64::MAX)?;
     let revision = recovery.fill_index(seen).max(recovery.manifest.revision_ceiling);
-    recovery.state.manifest.update(|manifest| {
-        manifest.clean = planted(Bug::StaysClean);
-        manifest.revision_ceiling = revision + CEILING_STEP;
+    let State { reserve, manifest, .. } = &recovery.state;
+    reserve.with(|| {
+        manifest.update(|manifest| {
+            manifest.clean = planted(Bug::StaysClean);
+            manifest.revision_ceiling = revision + CEILING_STEP;
+        })
     })?;
     Ok((active, revision))
 }
@@ -97,11 +100,7 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
     // one of a later manifest, and the store refuse to open.
     let disk = &recovery.state.disk;
     disk.sync_dir().map_err(|e| Error::io("sync", disk.path(), e))?;
-    let id = SegmentId(recovery.manifest.next_segment);
-    // A frame's place grows by less than half of the smallest frame.
-    let need = (HEADER_LEN + len + len / 2 + TRAILER_LEN).next_multiple_of(UNIT);
-    let capacity = recovery.state.options.segment_size.max(need).next_multiple_of(UNIT);
-    let next = recovery.state.segments.create(id, recovery.manifest.next_position, capacity)?;
+    let next = make_next(recovery, len)?;
     recovery.state.segments.insert(next.clone());
     let mut rewrite = Rewrite {
         watermark,
@@ -147,6 +146,21 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
     Ok((active, revision))
 }
 
+/// Makes the segment that takes the copies, of `len` bytes so far, and their room.
+fn make_next(recovery: &Recovery, len: u64) -> Result<Arc<Segment>> {
+    let id = SegmentId(recovery.manifest.next_segment);
+    // A frame's place grows by less than half of the smallest frame.
+    let need = (HEADER_LEN + len + len / 2 + TRAILER_LEN).next_multiple_of(UNIT);
+    let capacity = recovery.state.options.segment_size.max(need).next_multiple_of(UNIT);
+    recovery.state.reserve.with(|| {
+        let position = recovery.manifest.next_position;
+        let next = recovery.state.segments.create(id, position, capacity)?;
+        // A full disk shows here, where it can be helped.
+        let room = next.file.reserve(next.first, need - next.first);
+        room.map_err(|e| Error::io("reserve", &next.path, e)).map(|()| next)
+    })
+}
+
 /// Switches to the new segment: the one step at which recovery takes effect.
 fn publish(
     recovery: &Recovery,
@@ -167,15 +181,16 @@ fn publish(
         segments.push(old);
     }
     segments.push(entry(&active.segment));
-    recovery.state.manifest.update(|manifest| {
-        manifest.segments = segments;
+    let update = |manifest: &mut Manifest| {
+        manifest.segments = segments.clone();
         manifest.next_segment = active.segment.id.0 + 1;
         manifest.next_position = active.segment.base + active.segment.capacity;
         manifest.watermark = active.position();
         manifest.revision_ceiling = revision + CEILING_STEP;
         manifest.clean = false;
         manifest.tail = false;
-    })
+    };
+    recovery.state.reserve.with(|| recovery.state.manifest.update(update))
 }
 
 /// Where each frame of the unsealed part ends up.

@@ -10,13 +10,30 @@ use crate::format::record::FrameType;
 use crate::format::segment::HEADER_LEN;
 use crate::log::active::{Active, TRAILER_LEN};
 use crate::log::segment::Segment;
-use crate::state::{Order, Rolled, State};
+use crate::state::{Health, Order, Rolled, State};
+use crate::sync::atomic::Ordering;
 
 /// How far the manifest's ceiling is kept above the last revision.
 pub(crate) const CEILING_STEP: u64 = 1 << 20;
 
-/// Sees to it that a commit of `len` bytes and one more revision can be appended.
-pub(crate) fn make_room(state: &State, order: &mut Order, len: u64) -> Result<()> {
+/// Sees to it that a commit of `len` bytes and one more revision can be appended. On a full disk a
+/// commit of `deletes` alone has what the store keeps back for them, and compaction is told to look
+/// for more.
+pub(crate) fn make_room(state: &State, order: &mut Order, len: u64, deletes: bool) -> Result<()> {
+    let made = try_make_room(state, order, len);
+    if !made.as_ref().is_err_and(Error::is_storage_full) {
+        return made;
+    }
+    let compaction = &state.compaction;
+    compaction.full.store(true, Ordering::Relaxed);
+    compaction.signals.raise(&compaction.signals.now);
+    match deletes && order.health == Health::Good && state.reserve.release() {
+        true => try_make_room(state, order, len),
+        false => made,
+    }
+}
+
+fn try_make_room(state: &State, order: &mut Order, len: u64) -> Result<()> {
     if !order.active().has_room(len) {
         roll(state, order, len)?;
     }

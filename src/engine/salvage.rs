@@ -110,7 +110,7 @@ fn read(source: &Source, sound: &Sound) -> Result<(Header, bytes::Bytes)> {
 fn append(state: &State, kind: &str, id: &str, header: &Header, bytes: &[u8]) -> Result<()> {
     let mut order = state.lock_order()?;
     let len = header.frame_len() + record::MAX_HEADER_LEN as u64;
-    roll::make_room(state, &mut order, len)?;
+    roll::make_room(state, &mut order, len, false)?;
     let place = FramePlace { watermark: None, left: 0, start: true, sync: false };
     let active = order.active();
     let (offset, len) = active.copy(&place, header, bytes);

@@ -16,6 +16,9 @@ pub(crate) const BACKUP: &str = "BACKUP";
 /// The same while it is written.
 pub(crate) const BACKUP_NEW: &str = "BACKUP.new";
 
+/// Room that is kept back for a full disk.
+pub(crate) const RESERVE: &str = "RESERVE";
+
 const SEGMENT_SUFFIX: &str = ".seg";
 const HINT_SUFFIX: &str = ".hint";
 

@@ -18,6 +18,7 @@ const GATHER_LEN: usize = 64 << 10;
 /// The steps in which the file's room is allocated ahead of its end.
 const MIN_RESERVE: u64 = 64 << 10;
 const MAX_RESERVE: u64 = 4 << 20;
+const TIGHT_RESERVE: u64 = 4 << 10;
 /// Room that is kept behind every commit for a watermark frame and the end frame.
 pub(crate) const TRAILER_LEN: u64 = 128;
 
@@ -32,6 +33,8 @@ pub(crate) struct Active {
     written: u64,
     tailed: u64,
     reserved: u64,
+    /// The disk had no room for a step ahead: from then on steps are small.
+    tight: bool,
     block: BytesMut,
     gathered: Vec<u8>,
 }
@@ -46,6 +49,7 @@ impl Active {
             written: end,
             tailed: end,
             reserved: end,
+            tight: false,
             block: BytesMut::new(),
             gathered: Vec::new(),
         }
@@ -83,13 +87,17 @@ impl Active {
         if need <= self.reserved {
             return Ok(());
         }
-        let step = self.end.clamp(MIN_RESERVE, MAX_RESERVE);
+        let step = match self.tight {
+            true => TIGHT_RESERVE,
+            false => self.end.clamp(MIN_RESERVE, MAX_RESERVE),
+        };
         let want = (need + step).min(self.segment.capacity).max(need);
         let reserve = |to: u64| self.segment.file.reserve(self.reserved, to - self.reserved);
         // Near the end of the disk what is needed may still fit where the step ahead does not.
         let reserved = match reserve(want) {
             Ok(()) => want,
             Err(_) => {
+                self.tight = true;
                 reserve(need).map_err(|e| Error::io("reserve", &self.segment.path, e))?;
                 need
             }

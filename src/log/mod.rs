@@ -7,6 +7,7 @@ mod covering;
 pub(crate) mod hint;
 pub(crate) mod manifest;
 pub(crate) mod merge;
+pub(crate) mod reserve;
 pub(crate) mod scan;
 pub(crate) mod segment;
 pub(crate) mod segments;

@@ -1,8 +1,10 @@
 //! Space comes back, nothing that is live goes, and nothing that is deleted returns.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::time::Duration;
 
+use kindlog::disk::sim::SimDisk;
 use kindlog::fuzzing::compact_picked;
 use kindlog::{Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
 
@@ -273,4 +275,41 @@ fn a_bound_that_can_not_be_kept_is_refused() {
         let refused = Options::new().space_bound(bound).open(store_dir(&dir));
         assert!(matches!(refused, Err(Error::Io { op, .. }) if op == "set"), "{bound}");
     }
+}
+
+/// Puts find no room, deletes do; and what they delete gives room to puts, with no reopening.
+#[test]
+fn a_full_disk_is_emptied_by_deletes() {
+    let options = Options::new().segment_size(256 << 10).durability(Durability::Os);
+    let options = options.sync_interval(Duration::from_millis(5));
+    let store = TestStore::on(Medium::Sim(SimDisk::new()), options);
+    let key = |n: u64| format!("{n:04}");
+    for n in 0..3_000 {
+        store.put("Log", &key(n), pattern(n, 1_000)).unwrap();
+    }
+    let disk = store.disk();
+    wait_for(|| disk.files().iter().any(|name| name == "RESERVE"));
+    let len = |name: &String| disk.read_file(name).map_or(0, |bytes| bytes.len() as u64);
+    disk.set_capacity(Some(disk.files().iter().map(len).sum()));
+    let mut extra = 0;
+    let full = loop {
+        match store.put("Extra", &key(extra), pattern(extra, 1_000)) {
+            Ok(_) => extra += 1,
+            Err(error) => break error,
+        }
+    };
+    match &full {
+        Error::Io { source, .. } => assert_eq!(source.kind(), ErrorKind::StorageFull, "{full}"),
+        other => panic!("{other}"),
+    }
+    for n in (0..3_000).filter(|n| n % 3 != 0) {
+        assert!(store.delete("Log", &key(n)).expect("a delete has room"), "{n}");
+    }
+    wait_for(|| store.put("Big", "one", vec![7; 500_000]).is_ok());
+    for n in (0..3_000).step_by(3) {
+        assert_eq!(value_of(&store, "Log", &key(n)), Some(pattern(n, 1_000)));
+    }
+    assert_eq!(store.count("Log").unwrap(), 1_000);
+    assert_eq!(store.count("Extra").unwrap(), extra);
+    disk.set_capacity(None);
 }

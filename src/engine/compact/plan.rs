@@ -123,6 +123,13 @@ fn over_bound(candidates: &[Candidate], space: &Space, policy: &Policy) -> Plan 
     if ids.is_empty() { Plan::Rest } else { Plan::Compact(ids) }
 }
 
+/// Of the segments that give something back, the one with the least to copy: what a full disk has
+/// room for, if for anything.
+pub(crate) fn cheapest(candidates: &[Candidate]) -> Option<SegmentId> {
+    let worth = candidates.iter().filter(|c| c.gain() > 0);
+    worth.min_by_key(|c| c.live + c.needed).map(|c| c.id)
+}
+
 /// The segments of a size class of which there are too many.
 fn small(candidates: &[Candidate], policy: &Policy) -> Option<Vec<SegmentId>> {
     let class = |c: &Candidate| c.total.max(1).ilog2() / CLASS_BITS;

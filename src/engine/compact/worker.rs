@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::plan::{Candidate, Plan, Policy, Space, plan};
+use super::plan::{Candidate, Plan, Policy, Space, cheapest, plan};
 use super::run::run;
 use crate::engine::roll;
 use crate::error::{Error, Result};
@@ -12,6 +12,7 @@ use crate::event::event;
 use crate::format::location::SegmentId;
 use crate::format::manifest::Manifest;
 use crate::format::segment::HEADER_LEN;
+use crate::options::MIN_SPACE_BOUND;
 use crate::state::State;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{Builder, JoinHandle};
@@ -46,10 +47,16 @@ fn work(state: &State) {
             return;
         }
         let end = state.order.lock().commit_end;
+        let full = state.compaction.full.swap(false, Ordering::Relaxed);
         let idle = end - std::mem::replace(&mut last_end, end) < IDLE_LEN;
+        let pressure = match (full, idle) {
+            (true, _) => Pressure::Full,
+            (false, true) => Pressure::Idle,
+            (false, false) => Pressure::Load,
+        };
         let failure = {
             let _one_at_a_time = state.compaction.running.lock();
-            bring_down(state, idle).err()
+            bring_down(state, pressure).err()
         };
         state.compaction.behind.store(false, Ordering::Relaxed);
         pause = match failure {
@@ -66,15 +73,31 @@ fn work(state: &State) {
     }
 }
 
+/// What the store is held to.
+#[derive(Clone, Copy, PartialEq)]
+enum Pressure {
+    Load,
+    Idle,
+    /// The disk is full.
+    Full,
+}
+
 /// Compacts until the store is within its bound.
-fn bring_down(state: &State, idle: bool) -> Result<()> {
+fn bring_down(state: &State, pressure: Pressure) -> Result<()> {
     loop {
         state.check_open()?;
-        let (candidates, space) = survey(state, idle);
-        match plan(&candidates, &space, &policy(state, idle)) {
+        let (candidates, space) = survey(state, pressure != Pressure::Load);
+        match plan(&candidates, &space, &policy(state, pressure)) {
             Plan::Rest => return Ok(()),
             Plan::Roll => roll::end_early(state)?,
-            Plan::Compact(inputs) => run(state, &inputs, true)?,
+            Plan::Compact(inputs) => match run(state, &inputs, true) {
+                Err(error) if error.is_storage_full() => {
+                    // With what is kept back for this there is room for the one that takes least.
+                    state.reserve.release();
+                    run(state, &[cheapest(&candidates).ok_or(error)?], false)?;
+                }
+                ran => ran?,
+            },
         }
     }
 }
@@ -136,10 +159,14 @@ fn is_compact(manifest: &Manifest, candidates: &[Candidate], segment_size: u64) 
     apart && small <= 1
 }
 
-fn policy(state: &State, idle: bool) -> Policy {
-    let segment_size = state.options.segment_size;
-    let slack = if idle { IDLE_SLACK.min(segment_size) } else { segment_size };
-    Policy { bound: state.options.space_bound, slack, run_len: segment_size }
+fn policy(state: &State, pressure: Pressure) -> Policy {
+    let run_len = state.options.segment_size;
+    let (bound, slack) = match pressure {
+        Pressure::Load => (state.options.space_bound, run_len),
+        Pressure::Idle => (state.options.space_bound, IDLE_SLACK.min(run_len)),
+        Pressure::Full => (MIN_SPACE_BOUND, 0),
+    };
+    Policy { bound, slack, run_len }
 }
 
 /// Looks whether a store that is written is over what is promised for it.

@@ -1,0 +1,78 @@
+//! Room that is kept back, so that a full disk can still be emptied.
+//!
+//! On a disk without a free byte a delete finds no room for its tombstone, and compaction none for
+//! the copy that would give space back. So a store of some size keeps a file of allocated, unused
+//! blocks, and removes it when one of those two, or opening, is refused for want of room. It is
+//! made anew when there is room again. Nothing depends on it: it is never synced, and never read.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::format::names;
+use crate::sync::Mutex;
+
+/// A store with fewer bytes has no reserve.
+const MIN_STORE_LEN: u64 = 1 << 20;
+/// The reserve is this share of the log, within these limits.
+const SHARE: u64 = 64;
+const MIN_LEN: u64 = 256 << 10;
+const MAX_LEN: u64 = 4 << 20;
+
+/// The reserve of one store.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    disk: Arc<dyn Disk>,
+    /// How long the file is; 0 if there is none.
+    len: Mutex<u64>,
+}
+
+impl Reserve {
+    /// The reserve as an earlier process left it.
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Reserve {
+        let len = disk.open_read_only(names::RESERVE).and_then(|file| file.len()).unwrap_or(0);
+        Reserve { disk, len: Mutex::new(len) }
+    }
+
+    /// Sees to it that there is as much as a log of `log_len` bytes wants. What fails is tried
+    /// again at the next occasion.
+    pub(crate) fn keep(&self, log_len: u64) -> io::Result<()> {
+        let want = (log_len / SHARE).clamp(MIN_LEN, MAX_LEN);
+        let mut len = self.len.lock();
+        // Not for every little growth of the log.
+        if log_len < MIN_STORE_LEN || *len >= want - want / 4 {
+            return Ok(());
+        }
+        self.remove()?;
+        *len = 0;
+        let made = self.disk.create(names::RESERVE).and_then(|file| file.reserve(0, want));
+        match made {
+            Ok(()) => *len = want,
+            Err(_) => self.remove()?,
+        }
+        made
+    }
+
+    /// Gives the room back to the file system. False if there was none.
+    pub(crate) fn release(&self) -> bool {
+        let mut len = self.len.lock();
+        let had = std::mem::take(&mut *len) > 0;
+        had && self.remove().is_ok()
+    }
+
+    /// Does what needs room, and once more with the reserve's if there is none left.
+    pub(crate) fn with<T>(&self, mut job: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+        match job() {
+            Err(error) if error.is_storage_full() && self.release() => job(),
+            done => done,
+        }
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        match self.disk.remove(names::RESERVE) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+}
