@@ -33,6 +33,8 @@ mod processes;
 mod readers;
 mod regressions;
 #[cfg(feature = "sim")]
+mod regressions_compaction;
+#[cfg(feature = "sim")]
 mod replay;
 mod round_trip;
 mod salvage;

@@ -66,7 +66,8 @@ impl Candidate {
 impl Policy {
     /// How many bytes a store with so many live ones may have.
     pub(crate) fn allowed(&self, live: u64) -> u64 {
-        (live as f64 * self.bound) as u64 + self.slack
+        // A bound may be anything: the product stops at the greatest number there is.
+        ((live as f64 * self.bound) as u64).saturating_add(self.slack)
     }
 }
 

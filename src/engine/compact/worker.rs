@@ -48,7 +48,8 @@ fn work(state: &State) {
         }
         let end = state.order.lock().commit_end;
         let full = state.compaction.full.swap(false, Ordering::Relaxed);
-        let idle = end - std::mem::replace(&mut last_end, end) < IDLE_LEN;
+        // It goes back where a failed append withdraws commits.
+        let idle = end.saturating_sub(std::mem::replace(&mut last_end, end)) < IDLE_LEN;
         let pressure = match (full, idle) {
             (true, _) => Pressure::Full,
             (false, true) => Pressure::Idle,
@@ -86,6 +87,9 @@ enum Pressure {
 fn bring_down(state: &State, pressure: Pressure) -> Result<()> {
     loop {
         state.check_open()?;
+        if state.compaction.signals.stop.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let (candidates, space) = survey(state, pressure != Pressure::Load);
         match plan(&candidates, &space, &policy(state, pressure)) {
             Plan::Rest => return Ok(()),
@@ -105,6 +109,13 @@ fn bring_down(state: &State, pressure: Pressure) -> Result<()> {
 /// Compacts all there is, now: what is dead goes, and what is live lies in the order of keys.
 pub(crate) fn compact(state: &State) -> Result<()> {
     let _one_at_a_time = state.compaction.running.lock();
+    let compacted = compact_all(state);
+    // Commits gave way to this, and there may be no thread that says that it is over.
+    state.compaction.behind.store(false, Ordering::Relaxed);
+    compacted
+}
+
+fn compact_all(state: &State) -> Result<()> {
     state.check_writable()?;
     let (_, space) = survey(state, true);
     if space.active.is_some_and(|(total, _)| total > 0) {
@@ -173,7 +184,8 @@ fn policy(state: &State, pressure: Pressure) -> Policy {
 pub(super) fn note_behind(state: &State) {
     let (_, space) = survey(state, false);
     let bound = state.options.space_bound + 0.5;
-    let allowed = (space.live as f64 * bound) as u64 + 2 * state.options.segment_size;
+    let allowed = (space.live as f64 * bound) as u64;
+    let allowed = allowed.saturating_add(2 * state.options.segment_size);
     state.compaction.behind.store(space.total > allowed, Ordering::Relaxed);
 }
 
