@@ -133,10 +133,17 @@ pub(super) fn examine(disk: &Arc<dyn Disk>) -> Result<Examination> {
     }
     seen.settle_partial();
     seen.find_missing();
-    let Examination { damages, sources, watermark, .. } = &mut seen;
+    let Examination { manifest, damages, sources, watermark, .. } = &mut seen;
+    let is_sealed = |id| {
+        let mut entries = manifest.iter().flat_map(|manifest| &manifest.segments);
+        entries.any(|entry| entry.id() == id && entry.sealed.is_some())
+    };
     for damage in damages {
         let open = sources.iter().find_map(|source| match source {
-            Source::File(segment) if segment.path == damage.file => Some(segment),
+            // What compaction wrote lies beside the log, and may lie above its watermark.
+            Source::File(segment) if segment.path == damage.file => {
+                Some(segment).filter(|segment| !is_sealed(segment.id))
+            }
             _ => None,
         });
         damage.torn &= open.is_some_and(|s| s.position(damage.offset) >= *watermark);

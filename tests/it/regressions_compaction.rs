@@ -39,3 +39,19 @@ fn a_store_without_a_bound_is_compacted_all_the_same() {
     store.compact().unwrap();
     assert!(store.stats().disk_bytes < 1_600_000);
 }
+
+/// Copies lie behind the log's end, and doctor took damage in one for a write that was cut short:
+/// nobody's fault, and nothing to be done.
+#[test]
+fn damage_in_a_copy_is_not_called_torn() {
+    let mut store = TestStore::on(Medium::native(), by_hand()).unverified();
+    for n in 0..20u64 {
+        store.put("Log", &format!("{n:02}"), pattern(n, 100)).unwrap();
+    }
+    store.compact().unwrap();
+    store.close();
+    damage(&store, &pattern(7, 100));
+    let damages = Store::diagnose(store.dir()).unwrap().damages;
+    assert_eq!(damages.len(), 1, "{damages:?}");
+    assert!(!damages[0].torn, "{damages:?}");
+}
