@@ -354,7 +354,8 @@ impl Recovery {
             }
             self.state.segments.insert(segment.clone());
         }
-        let seen = self.load_open(limit)?;
+        // The last commit's record may have been compacted away.
+        let seen = self.load_open(limit)?.max(self.chain.revision);
         let revision = self.fill_index(seen);
         self.state.order.get_mut().revision = revision;
         self.state.visible.store(revision, Ordering::Release);

@@ -35,6 +35,8 @@ pub(crate) struct Survey {
     may_be_sync: bool,
     /// Sound frames in `rest`.
     sound: u64,
+    /// The last commit's revision, as a watermark says that vouches for all before it; or 0.
+    revision: u64,
 }
 
 /// The unsealed part of the log.
@@ -50,6 +52,8 @@ pub(crate) struct Chain {
     pub(crate) end: u64,
     /// The log is known durable below this position.
     pub(crate) watermark: u64,
+    /// A revision that was given to a durable commit, whose record may be gone since.
+    pub(crate) revision: u64,
 }
 
 impl Chain {
@@ -71,6 +75,7 @@ impl Chain {
             tail: Vec::new(),
             end: 0,
             watermark: manifest_watermark,
+            revision: 0,
         };
         let mut open = true;
         for segment in segments {
@@ -79,6 +84,7 @@ impl Chain {
             if open {
                 chain.reached += 1;
                 chain.end = segment.position(survey.end);
+                chain.revision = chain.revision.max(survey.revision);
                 open = survey.ended;
                 if let (false, Some(tail)) = (survey.ended, tail) {
                     chain.tail = whole_commits(tail, segment, survey.end, &mut chain.watermark);
@@ -163,6 +169,7 @@ fn survey(segment: &Segment, from: u64, owned: bool) -> Result<Survey> {
         rest: 0,
         may_be_sync: false,
         sound: 0,
+        revision: 0,
     };
     let mut commit = Commit::default();
     while !survey.ended {
@@ -172,6 +179,10 @@ fn survey(segment: &Segment, from: u64, owned: bool) -> Result<Survey> {
                 let header = &frame.header;
                 survey.watermark = survey.watermark.max(header.place.watermark.unwrap_or(0));
                 survey.has_sync |= header.place.sync;
+                let here = Some(segment.position(frame.offset));
+                if header.frame_type == FrameType::Watermark && header.place.watermark == here {
+                    survey.revision = survey.revision.max(header.revision);
+                }
                 if commit.is_whole() {
                     survey.end = frame.end();
                     survey.ended = header.frame_type == FrameType::End;

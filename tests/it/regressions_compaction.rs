@@ -55,3 +55,23 @@ fn damage_in_a_copy_is_not_called_torn() {
     assert_eq!(damages.len(), 1, "{damages:?}");
     assert!(!damages[0].torn, "{damages:?}");
 }
+
+/// The frames that had told how far the log is went with the segments that were compacted, and a
+/// reader took the store for an older one than it was: its revision went back, and it refused to
+/// add to a backup, since that seemed to have more than the store.
+#[test]
+fn a_reader_knows_the_last_revision_when_its_records_are_gone() {
+    let (store, backup) =
+        (TestStore::on(Medium::native(), by_hand()), tempfile::tempdir().unwrap());
+    let to = backup.path().join("backup");
+    store.put("Log", "a", b"1").unwrap();
+    store.delete("Log", "a").unwrap();
+    store.sync().unwrap();
+    let reader = store.try_open_with(&by_hand().read_only(true)).unwrap();
+    let before = reader.snapshot().revision();
+    reader.backup(&to).unwrap();
+    store.compact().unwrap();
+    reader.refresh().unwrap();
+    reader.backup(&to).unwrap();
+    assert!(reader.snapshot().revision() >= before);
+}
