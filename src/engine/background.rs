@@ -90,11 +90,15 @@ pub(crate) fn write_hints(state: &State) {
 
 /// Writes a segment's hint, unless the segment has gone meanwhile.
 pub(crate) fn write_hint(state: &State, segment: &Segment, contents: &Contents) {
-    if state.segments.get(segment.id).is_none() {
+    if !state.segments.has(segment.id) {
         return;
     }
     if let Err(error) = state.segments.write_hint(segment, contents) {
         event!(warn, "no hint for {}: {error}", segment.path.display());
+    }
+    if !state.segments.has(segment.id) {
+        // Compaction has removed the segment, and may have done so before the hint was there.
+        let _ = state.segments.remove_hint(segment);
     }
 }
 

@@ -121,16 +121,21 @@ fn make_segment(state: &State, capacity: u64, unused: Option<&Segment>) -> Resul
     let id = SegmentId(manifest.next_segment);
     let segment = state.segments.create(id, manifest.next_position, capacity)?;
     state.segments.publishable(&segment)?;
-    state.manifest.update(|manifest| {
+    // First there, then named: whoever goes by the manifest finds all that it names.
+    state.segments.insert(segment.clone());
+    let named = state.manifest.update(|manifest| {
         manifest.next_segment = id.0 + 1;
         manifest.next_position = segment.base + capacity;
         manifest.segments.retain(|entry| unused.is_none_or(|unused| entry.id() != unused.id));
         manifest.segments.push(entry(&segment));
-    })?;
+    });
+    if named.is_err() {
+        state.segments.remove(id);
+    }
+    named?;
     if let Some(unused) = unused {
         remove_file(state, unused);
     }
-    state.segments.insert(segment.clone());
     Ok(segment)
 }
 

@@ -37,7 +37,7 @@ impl Drop for View {
         let snapshots = self.state.index.snapshots();
         snapshots.release(self.revision, self.generation);
         self.state.index.prune();
-        self.state.segments.let_go(snapshots.oldest_generation());
+        self.state.segments.let_go(|| snapshots.oldest_generation());
     }
 }
 

@@ -87,21 +87,32 @@ impl Segments {
         self.retired.read().iter().map(|(_, segment)| segment.clone()).collect()
     }
 
-    /// Lets go of the retired segments that no snapshot can read: `oldest` is the oldest generation
-    /// of which one lives.
-    pub(crate) fn let_go(&self, oldest: Option<u64>) {
-        let pinned = |generation: u64| oldest.is_some_and(|oldest| oldest <= generation);
-        if self.retired.read().iter().all(|(generation, _)| pinned(*generation)) {
+    /// Lets go of the retired segments that no snapshot can read: `oldest` says which is the oldest
+    /// generation of which one lives.
+    pub(crate) fn let_go(&self, oldest: impl FnOnce() -> Option<u64>) {
+        if self.retired.read().is_empty() {
             return;
         }
         let mut gone = Vec::new();
-        self.retired.write().retain(|(generation, segment)| {
+        let mut retired = self.retired.write();
+        // Asked with the list in hand: an answer from before a segment came in doesn't know of the
+        // snapshots that were taken since, and read it.
+        let oldest = oldest();
+        let pinned = |generation: u64| oldest.is_some_and(|oldest| oldest <= generation);
+        retired.retain(|(generation, segment)| {
             let keep = pinned(*generation);
             if !keep {
                 gone.push(segment.clone());
             }
             keep
         });
+        // Files are closed with no lock held.
+        drop(retired);
+    }
+
+    /// Whether a segment is part of the store, and not only kept for snapshots.
+    pub(crate) fn has(&self, id: SegmentId) -> bool {
+        self.list.read().binary_search_by_key(&id, |segment| segment.id).is_ok()
     }
 
     /// Makes a segment file with its header. Not durable, and not part of the store before the
@@ -119,9 +130,14 @@ impl Segments {
             _ => {}
         }
         let file = self.disk.create(&name).map_err(fail)?;
-        file.write_all_at(&bytes, 0).map_err(fail)?;
         let first = bytes.len() as u64;
-        let segment = Segment::new(header, first, path, file, self.mapped)?;
+        let made = (file.write_all_at(&bytes, 0).map_err(fail))
+            .and_then(|()| Segment::new(header, first, path.clone(), file, self.mapped));
+        if made.is_err() {
+            // Each try has a number of its own: on a full disk they would add up.
+            let _ = self.disk.remove(&name);
+        }
+        let segment = made?;
         segment.set_written(first);
         Ok(Arc::new(segment))
     }

@@ -20,18 +20,20 @@ const MOVES_PER_HOLD: usize = 16;
 pub(super) fn publish(state: &State, inputs: &[SegmentId], copy: Finished) -> Result<()> {
     let Finished { segment, sealed, contents, moves, .. } = copy;
     let entry = SegmentEntry { sealed: Some(sealed), ..roll::entry(&segment) };
+    // First there, then named: whoever goes by the manifest finds all that it names.
+    state.segments.insert(segment.clone());
     let published = state.manifest.update(|manifest| {
         let at = manifest.segments.partition_point(|other| other.base < entry.base);
         manifest.segments.insert(at, entry);
     });
     if let Err(error) = published {
+        state.segments.remove(segment.id);
         // If it can't be known which manifest is on disk, it may name the file.
         if state.manifest.check_known().is_ok() {
             let _ = state.disk.remove(&names::segment(segment.id));
         }
         return Err(error);
     }
-    state.segments.insert(segment.clone());
     background::write_hint(state, &segment, &contents);
     for kind in contents.kinds() {
         let index = state.index.kind_or_create(&kind.name);
@@ -143,7 +145,7 @@ pub(super) fn retire(state: &State, inputs: &[SegmentId]) -> Result<u64> {
         let _ = state.segments.remove_hint(segment);
         let _ = state.disk.remove(&names::segment(segment.id));
     }
-    state.segments.let_go(state.index.snapshots().oldest_generation());
+    state.segments.let_go(|| state.index.snapshots().oldest_generation());
     state.compaction.findings.lock().forget(&gone);
     Ok(bytes)
 }
