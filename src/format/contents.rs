@@ -106,9 +106,12 @@ impl Contents {
     pub(crate) fn decode(totals: Totals, payload: Vec<u8>) -> Result<Contents, Malformed> {
         let mut reader = Reader { bytes: &payload, at: 0, end: totals.length / UNIT };
         let mut kinds: Vec<KindContents> = Vec::new();
+        let mut total_bytes = 0u64;
         for _ in 0..reader.number()? {
             let kind = reader.kind()?;
-            if kind.total_bytes > totals.length
+            total_bytes = total_bytes.saturating_add(kind.total_bytes);
+            // Whoever plans by these figures takes what is live from what there is.
+            if total_bytes > totals.length
                 || kinds.last().is_some_and(|last| last.name >= kind.name)
             {
                 return Err(Malformed);
@@ -134,6 +137,18 @@ impl Contents {
     pub(crate) fn kind(&self, name: &str) -> Option<&KindContents> {
         let at = self.kinds.binary_search_by(|kind| (*kind.name).cmp(name)).ok()?;
         Some(&self.kinds[at])
+    }
+
+    /// Whether there is any tombstone, of a key or of a prefix.
+    pub(crate) fn has_tombstones(&self) -> bool {
+        self.kinds.iter().any(|kind| {
+            let mut entries = self.entries(kind);
+            let mut any = !kind.prefixes.is_empty();
+            while !any && entries.step() == Ok(true) {
+                any = entries.fields().delete;
+            }
+            any
+        })
     }
 
     /// A kind's entries in the order of ids.

@@ -214,6 +214,8 @@ fn payloads_that_were_changed_are_refused_or_keep_the_rules() {
             let mut payload = contents.payload().to_vec();
             payload[at] = value;
             if let Ok(changed) = Contents::decode(contents.totals, payload) {
+                let of_kinds = changed.kinds().iter().map(|kind| kind.total_bytes);
+                assert!(of_kinds.sum::<u64>() <= changed.totals.length);
                 merged(&[(segment.id, &changed)]);
             }
         }

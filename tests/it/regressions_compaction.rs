@@ -75,3 +75,80 @@ fn a_reader_knows_the_last_revision_when_its_records_are_gone() {
     reader.backup(&to).unwrap();
     assert!(reader.snapshot().revision() >= before);
 }
+
+/// A record that is live and damaged keeps its segment, but the run had left out the tombstones of
+/// what else is dead in there, since it took that segment to go: at the next open what had been
+/// deleted was back. Now segments with tombstones stay as long as one of the run does.
+#[test]
+fn what_was_deleted_stays_so_in_a_segment_that_damage_keeps() {
+    for prefix in [false, true] {
+        let store = TestStore::on(Medium::native(), by_hand()).unverified();
+        store.put("Log", "damaged", pattern(1, 100)).unwrap();
+        store.put("Log", "gone/1", pattern(2, 100)).unwrap();
+        roll(&store);
+        match prefix {
+            true => assert_eq!(store.delete_prefix("Log", "gone/").unwrap(), 1),
+            false => assert!(store.delete("Log", "gone/1").unwrap()),
+        }
+        roll(&store);
+        damage(&store, &pattern(1, 100));
+        for _ in 0..3 {
+            store.compact().unwrap();
+            assert!(!store.contains("Log", "gone/1").unwrap());
+        }
+        store.put("Log", "more", pattern(3, 100)).unwrap();
+        store.compact().unwrap();
+        let image = store.killed().unverified();
+        assert!(!image.try_open().unwrap().contains("Log", "gone/1").unwrap(), "it is back");
+    }
+}
+
+/// A tombstone that was needed, and could not be copied since it was damaged, went with its
+/// segment, in which nothing was live. The hint had told of it up to then; afterwards nothing did,
+/// and what it had deleted was back. Now a segment with damage stays.
+#[test]
+fn a_damaged_tombstone_that_is_needed_keeps_its_segment() {
+    for prefix in [false, true] {
+        let store = TestStore::on(Medium::native(), by_hand()).unverified();
+        store.put("Log", "gone/1", pattern(1, 100)).unwrap();
+        store.put("Log", "kept", pattern(2, 100)).unwrap();
+        roll(&store);
+        match prefix {
+            true => assert_eq!(store.delete_prefix("Log", "gone/").unwrap(), 1),
+            false => assert!(store.delete("Log", "gone/1").unwrap()),
+        }
+        roll(&store);
+        let (file, offset) = store.places_of(b"Loggone/").pop().unwrap();
+        store.corrupt(&file, offset + 3);
+        let number = u32::from_str_radix(&file[..8], 16).unwrap();
+        for _ in 0..2 {
+            compact_picked(&store, false, |picked| picked == number).unwrap();
+        }
+        let image = store.killed().unverified();
+        assert!(image.segments().contains(&file), "with the damage in it");
+        assert!(!image.try_open().unwrap().contains("Log", "gone/1").unwrap(), "it is back");
+    }
+}
+
+/// A poisoned store was compacted on and on: each run copied, named the copy, and could not move a
+/// single entry to it, so that the next one began anew. The disk filled up with copies. Now a run
+/// ends before it begins.
+#[test]
+fn a_poisoned_store_is_not_compacted() {
+    let disk = SimDisk::new();
+    let store = by_hand().open_on(&disk).unwrap();
+    for n in 0..100u64 {
+        store.put("Log", &format!("{n:02}"), pattern(n, 100)).unwrap();
+    }
+    roll(&store);
+    (0..50).for_each(|n| assert!(store.delete("Log", &format!("{n:02}")).unwrap()));
+    let is_sync = |op, file: &str| op == OpKind::Sync && file.ends_with(".seg");
+    disk.fail_when(is_sync, 0, Fault::Error(EIO));
+    assert!(store.sync().is_err());
+    let before = (disk.files(), disk.read_file("MANIFEST"));
+    for _ in 0..3 {
+        let refused = compact_picked(&store, false, |_| true);
+        assert!(matches!(refused, Err(Error::Poisoned)), "{refused:?}");
+    }
+    assert!(before == (disk.files(), disk.read_file("MANIFEST")));
+}

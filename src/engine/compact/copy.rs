@@ -55,10 +55,11 @@ pub(super) struct Sound {
     bytes: Vec<u8>,
 }
 
-/// Reads a record by `pread`, all of it checked; the reason if it is not what was written.
+/// Reads a record of a key by `pread`, all of it checked; the reason if it is not what was written.
 pub(super) fn read(
     segment: &Segment,
     location: Location,
+    (kind, id): (&str, &[u8]),
     revision: u64,
 ) -> Result<Result<Sound, String>> {
     let offset = location.place.offset_bytes();
@@ -66,8 +67,14 @@ pub(super) fn read(
     let file: &dyn File = &*segment.file;
     file.read_exact_at(&mut bytes, offset).map_err(|e| Error::io("read", &segment.path, e))?;
     Ok(match record::decode(&bytes, segment.salt, segment.position(offset)) {
-        Ok(header) if header.revision == revision => Ok(Sound { header, bytes }),
-        Ok(_) => Err("another record is in its place".to_owned()),
+        Ok(header) => {
+            let record = header.record(&bytes);
+            let found = (record.kind, record.id, record.revision);
+            match found == (kind.as_bytes(), id, revision) {
+                true => Ok(Sound { header, bytes }),
+                false => Err("another record is in its place".to_owned()),
+            }
+        }
         Err(bad) => Err(bad.to_string()),
     })
 }

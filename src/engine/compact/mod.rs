@@ -20,7 +20,7 @@ mod run;
 mod tombstones;
 pub(crate) mod worker;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::contents::Contents;
 use crate::format::location::SegmentId;
 use crate::format::manifest::Sealed;
@@ -32,6 +32,9 @@ fn contents(state: &State, id: SegmentId, sealed: &Sealed) -> Result<Contents> {
     let segment = state.segments.find(id)?;
     match state.segments.read_hint(&segment, |totals| totals.is_of(sealed)) {
         Hint::Good(contents, _) => Ok(contents),
-        Hint::Missing | Hint::Bad(_) => Ok(Contents::read(&segment, sealed.length)?.0),
+        Hint::Missing | Hint::Bad(_) => match Contents::read(&segment, sealed.length)? {
+            (contents, found) if found.digest == sealed.digest => Ok(contents),
+            _ => Err(Error::corrupt(&segment.path, 0, "this is not the segment that was sealed")),
+        },
     }
 }

@@ -1,5 +1,6 @@
 //! A copy becomes part of the store, and inputs stop being part of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::copy::{Finished, Moves};
@@ -114,11 +115,23 @@ fn follow(order: &mut Order, kind: &Arc<Kind>, id: &[u8], from: Location, to: Lo
     }
 }
 
-/// Lets inputs go in which nothing lives any more. Returns how many bytes that gives back.
-pub(super) fn retire(state: &State, inputs: &[SegmentId]) -> Result<u64> {
+/// Lets inputs go in which nothing lives any more, but for those to be `kept`. Returns how many
+/// bytes that gives back.
+pub(super) fn retire(
+    state: &State,
+    inputs: &[(SegmentId, Contents)],
+    kept: &BTreeSet<SegmentId>,
+) -> Result<u64> {
     let kinds = state.index.kinds();
-    let is_dead = |id: &SegmentId| kinds.iter().all(|kind| kind.live_in(*id) == 0);
-    let gone: Vec<SegmentId> = inputs.iter().copied().filter(is_dead).collect();
+    let goes =
+        |id: &SegmentId| !kept.contains(id) && kinds.iter().all(|kind| kind.live_in(*id) == 0);
+    let mut going: Vec<&(SegmentId, Contents)> = inputs.iter().filter(|(id, _)| goes(id)).collect();
+    if going.len() < inputs.len() {
+        // Tombstones were left out since all inputs would go. One stays, and what they delete may
+        // lie in it: it would be back at the next open.
+        going.retain(|(_, contents)| !contents.has_tombstones());
+    }
+    let gone: Vec<SegmentId> = going.iter().map(|(id, _)| *id).collect();
     if gone.is_empty() {
         return Ok(0);
     }

@@ -1,5 +1,6 @@
 //! One run: a few segments in, what is live of them out.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::contents;
@@ -26,6 +27,8 @@ struct Run<'a> {
     state: &'a State,
     inputs: &'a [SegmentId],
     tombstones: Tombstones,
+    /// Inputs with a tombstone that is needed, and damaged.
+    kept: BTreeSet<SegmentId>,
     output: Option<Output<'a>>,
     /// Rests as long as it works, so that commits and reads keep half of the machine.
     gentle: bool,
@@ -36,18 +39,34 @@ struct Run<'a> {
 
 /// Compacts `inputs`, which are sealed. One run at a time.
 pub(super) fn run(state: &State, inputs: &[SegmentId], gentle: bool) -> Result<()> {
-    let Some(held) = read_inputs(state, inputs)? else { return Ok(()) };
+    let held = read_inputs(state, inputs)?;
+    let inputs: Vec<SegmentId> = held.iter().map(|(id, _)| *id).collect();
+    if inputs.is_empty() {
+        return Ok(());
+    }
+    // Healing seals a segment before its commits enter the index, all of it under this lock. And a
+    // poisoned store takes no copy: its entries could not be moved, and the next run would begin
+    // anew.
+    drop(state.lock_order()?);
     let merge = Merge::new(held.iter().map(|(id, contents)| (*id, contents)).collect());
-    let tombstones = Tombstones::find(state, &merge, inputs)?;
+    let tombstones = Tombstones::find(state, &merge, &inputs)?;
     let commits = state.counters.commits.load(Ordering::Relaxed);
-    let (step, step_began) = (0, Instant::now());
-    let mut run =
-        Run { state, inputs, tombstones, output: None, gentle, step, step_began, commits };
+    let mut run = Run {
+        state,
+        inputs: &inputs,
+        tombstones,
+        kept: BTreeSet::new(),
+        output: None,
+        gentle,
+        step: 0,
+        step_began: Instant::now(),
+        commits,
+    };
     for name in merge.kinds() {
         run.kind(&merge, name)?;
     }
     run.finish_output()?;
-    let reclaimed = retire(state, inputs)?;
+    let reclaimed = retire(state, &held, &run.kept)?;
     let counters = &state.compaction.counters;
     counters.runs.fetch_add(1, Ordering::Relaxed);
     counters.reclaimed_bytes.fetch_add(reclaimed, Ordering::Relaxed);
@@ -55,13 +74,13 @@ pub(super) fn run(state: &State, inputs: &[SegmentId], gentle: bool) -> Result<(
     Ok(())
 }
 
-/// The inputs' contents. `None` if one of them can't be compacted: it is left alone from then on.
-fn read_inputs(state: &State, inputs: &[SegmentId]) -> Result<Option<Vec<(SegmentId, Contents)>>> {
+/// The contents of the inputs that can be compacted. The others are left alone from then on.
+fn read_inputs(state: &State, inputs: &[SegmentId]) -> Result<Vec<(SegmentId, Contents)>> {
     let manifest = state.manifest.get();
     let mut held = Vec::new();
     for id in inputs {
         let entry = manifest.segments.iter().find(|entry| entry.id() == *id);
-        let Some(sealed) = entry.and_then(|entry| entry.sealed.as_ref()) else { return Ok(None) };
+        let Some(sealed) = entry.and_then(|entry| entry.sealed.as_ref()) else { continue };
         let why = match contents(state, *id, sealed) {
             Ok(contents) if contents.totals.internal == 0 => {
                 held.push((*id, contents));
@@ -72,9 +91,8 @@ fn read_inputs(state: &State, inputs: &[SegmentId]) -> Result<Option<Vec<(Segmen
             Err(error) => return Err(error),
         };
         leave_alone(state, *id, why);
-        return Ok(None);
     }
-    Ok(Some(held))
+    Ok(held)
 }
 
 fn leave_alone(state: &State, id: SegmentId, why: String) {
@@ -90,17 +108,18 @@ impl<'a> Run<'a> {
             let place = place_of(&tombstone);
             if self.tombstones.has(place) {
                 let location = Location { place, len: tombstone.fields.len };
-                self.tombstone(location, tombstone.fields.revision)?;
+                let key = (name, tombstone.prefix);
+                self.tombstone(location, key, tombstone.fields.revision)?;
             }
         }
         while let Some(entry) = entries.next() {
-            let (location, revision) = (entry.location, entry.revision);
+            let (location, key, revision) = (entry.location, (name, entry.id), entry.revision);
             if entry.delete {
                 if !entry.covered && self.tombstones.has(location.place) {
-                    self.tombstone(location, revision)?;
+                    self.tombstone(location, key, revision)?;
                 }
             } else if kind.is_at(entry.id, revision, location.place)
-                && let Some(record) = self.read(location, revision)?
+                && let Some(record) = self.read(location, key, revision)?
             {
                 self.output(location.len_bytes())?.put(&kind, location, &record)?;
                 self.pace(location.len_bytes())?;
@@ -109,19 +128,26 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn tombstone(&mut self, location: Location, revision: u64) -> Result<()> {
-        if let Some(record) = self.read(location, revision)? {
-            self.output(location.len_bytes())?.tombstone(&record)?;
-            self.pace(location.len_bytes())?;
-        }
-        Ok(())
+    fn tombstone(&mut self, location: Location, key: (&str, &[u8]), revision: u64) -> Result<()> {
+        let Some(record) = self.read(location, key, revision)? else {
+            // Nothing lives there, but its hint still says what was deleted.
+            self.kept.insert(location.place.segment);
+            return Ok(());
+        };
+        self.output(location.len_bytes())?.tombstone(&record)?;
+        self.pace(location.len_bytes())
     }
 
     /// Reads a record that is needed. If it is damaged its segment stays, and so does the damage,
     /// for whoever reads it to be told.
-    fn read(&mut self, location: Location, revision: u64) -> Result<Option<Sound>> {
+    fn read(
+        &mut self,
+        location: Location,
+        key: (&str, &[u8]),
+        revision: u64,
+    ) -> Result<Option<Sound>> {
         let segment = self.state.segments.find(location.place.segment)?;
-        match copy::read(&segment, location, revision)? {
+        match copy::read(&segment, location, key, revision)? {
             Ok(record) => Ok(Some(record)),
             Err(reason) => {
                 let offset = location.place.offset_bytes();
