@@ -75,6 +75,7 @@ pub use engine::backup::restore::RestoreReport;
 pub use engine::backup::verify::BackupVerifyReport;
 pub use engine::batch::Batch;
 pub use engine::commit::Expect;
+pub use engine::compact::why::{CompactionStats, HeldSpace, WhyHeld};
 pub use engine::doctor::Diagnosis;
 pub use engine::examine::{Damage, LostRecord};
 pub use engine::report::{Discarded, RecoveryReport};

@@ -377,9 +377,7 @@ impl Store {
 
     /// What the store holds and costs. Reads no record.
     pub fn stats(&self) -> Stats {
-        let state = self.current();
-        let stats = read::consistent(&state, || Ok(stats::stats(&state)));
-        stats.unwrap_or_default()
+        stats::stats(&self.current())
     }
 
     /// Makes everything durable and closes all handles of this store. Snapshots, iterators and

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::read::time_from_micros;
+use super::compact::why::{self, CompactionStats};
+use super::read::{consistent, time_from_micros};
 use crate::format::location::SegmentId;
 use crate::resource::Revision;
 use crate::state::State;
@@ -21,6 +22,8 @@ pub struct Stats {
     pub index_bytes: u64,
     /// Bytes of the log, live and dead, in all segments.
     pub disk_bytes: u64,
+    /// What compaction does about what is dead.
+    pub compaction: CompactionStats,
     /// The newest visible revision.
     pub revision: Revision,
     /// Commits since the store was opened.
@@ -64,8 +67,44 @@ pub struct SegmentStats {
 
 /// Cost: the kinds times the segments they lie in.
 pub(crate) fn stats(state: &State) -> Stats {
-    let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
-    let mut kinds = Vec::new();
+    // Not while commits are held up, for who holds up takes no lock that commits hold.
+    let active = state.order.lock().active.as_ref().map(|active| active.segment.id);
+    let (kinds, live) = kinds(state);
+    let manifest = state.manifest.get();
+    let sealed = |id| manifest.segments.iter().any(|e| e.id() == id && e.sealed.is_some());
+    let segments: Vec<SegmentStats> = state
+        .segments
+        .all()
+        .iter()
+        .map(|segment| SegmentStats {
+            id: segment.id.0,
+            live_bytes: live.get(&segment.id).copied().unwrap_or(0),
+            total_bytes: segment.len(),
+            active: active.map_or(!sealed(segment.id), |active| active == segment.id),
+        })
+        .collect();
+    Stats {
+        kinds,
+        index_bytes: state.index.memory_bytes() as u64,
+        disk_bytes: segments.iter().map(|segment| segment.total_bytes).sum(),
+        segments,
+        compaction: why::compaction(state),
+        revision: Revision::from(state.visible.load(Ordering::Acquire)),
+        commits: state.counters.commits.load(Ordering::Relaxed),
+        fsyncs: state.counters.fsyncs.load(Ordering::Relaxed),
+    }
+}
+
+type LiveBytes = BTreeMap<SegmentId, u64>;
+
+/// The kinds that have resources, and what lives in each segment.
+fn kinds(state: &State) -> (Vec<KindStats>, LiveBytes) {
+    let all = consistent(state, || Ok(count(state)));
+    all.unwrap_or_default()
+}
+
+fn count(state: &State) -> (Vec<KindStats>, LiveBytes) {
+    let (mut live, mut kinds) = (LiveBytes::new(), Vec::new());
     for kind in state.index.kinds() {
         let mut stats = KindStats { name: kind.name().to_owned(), ..KindStats::default() };
         let (mut oldest, mut newest) = (i64::MAX, i64::MIN);
@@ -85,27 +124,5 @@ pub(crate) fn stats(state: &State) -> Stats {
             kinds.push(stats);
         }
     }
-    let manifest = state.manifest.get();
-    let sealed = |id| manifest.segments.iter().any(|e| e.id() == id && e.sealed.is_some());
-    let active = state.order.lock().active.as_ref().map(|active| active.segment.id);
-    let segments: Vec<SegmentStats> = state
-        .segments
-        .all()
-        .iter()
-        .map(|segment| SegmentStats {
-            id: segment.id.0,
-            live_bytes: live.get(&segment.id).copied().unwrap_or(0),
-            total_bytes: segment.len(),
-            active: active.map_or(!sealed(segment.id), |active| active == segment.id),
-        })
-        .collect();
-    Stats {
-        kinds,
-        index_bytes: state.index.memory_bytes() as u64,
-        disk_bytes: segments.iter().map(|segment| segment.total_bytes).sum(),
-        segments,
-        revision: Revision::from(state.visible.load(Ordering::Acquire)),
-        commits: state.counters.commits.load(Ordering::Relaxed),
-        fsyncs: state.counters.fsyncs.load(Ordering::Relaxed),
-    }
+    (kinds, live)
 }

@@ -383,3 +383,52 @@ fn a_store_is_backed_up_beside_its_owner_checked_and_restored() {
     cli.run(&["restore", backup, cli.path("other").to_str().expect("UTF-8")]).expect(4);
     assert!(!cli.path("other").exists());
 }
+
+#[test]
+fn a_store_is_compacted_and_says_what_is_dead_and_why() {
+    let cli = Cli::new();
+    for round in 0..3 {
+        for id in 0..20 {
+            cli.put(&format!("Log/{id}"), &[round; 2_000]);
+        }
+    }
+    let live = 20 * 2_000;
+    let before = cli.run(&["stats", "--why"]).expect(0);
+    assert!(before.text().contains("\ndead       8"), "{}", before.text());
+    assert!(before.text().contains("the segment may still be written"), "{}", before.text());
+    let plain = cli.run(&["stats", "-o", "json"]).expect(0);
+    assert!(!plain.text().contains("compaction"), "{}", plain.text());
+
+    let told = cli.run(&["compact"]).expect(0);
+    let bytes: Vec<u64> = told.text().lines().take(2).map(number_in).collect();
+    assert!(bytes[0] > 3 * live && (live..live + 3_000).contains(&bytes[1]), "{}", told.text());
+    let after = cli.run(&["stats", "--why", "-o", "json"]).expect(0);
+    let after: serde_json::Value = serde_json::from_str(after.text()).expect("JSON");
+    assert!(after["compaction"]["dead_bytes"].as_u64().is_some_and(|dead| dead < 200), "{after}");
+    assert!(after["compaction"]["allowed_bytes"].as_u64() > Some(live / 2), "{after}");
+    assert!(after["compaction"]["held"].is_array(), "{after}");
+}
+
+/// The number behind the first word, its thousands told apart by commas.
+fn number_in(line: &str) -> u64 {
+    let number = line.split_whitespace().nth(1).expect("a number");
+    number.replace(',', "").parse().expect("a number")
+}
+
+#[test]
+fn what_is_dead_is_told_beside_an_owner_but_only_the_owner_compacts() {
+    let cli = Cli::new();
+    let options = kindlog::Options::new().segment_size(kindlog::MIN_SEGMENT_SIZE);
+    let owner = options.space_bound(f64::INFINITY).open(cli.store()).expect("open the store");
+    for n in 0..600 {
+        owner.put("Log", &(n % 10).to_string(), [7; 1_000]).expect("put");
+    }
+    let told = cli.run(&["stats", "--why"]).expect(0);
+    assert!(told.text().contains("over its bound"), "{}", told.text());
+    let locked = cli.run(&["compact"]).expect(5);
+    assert!(locked.err.contains("is open for writing in process"), "{}", locked.err);
+    owner.close().expect("close");
+    cli.run(&["compact"]).expect(0);
+    let told = cli.run(&["stats", "--why"]).expect(0);
+    assert!(!told.text().contains("over its bound"), "{}", told.text());
+}

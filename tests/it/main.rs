@@ -20,6 +20,8 @@ mod format;
 mod generated;
 mod handles;
 #[cfg(feature = "sim")]
+mod held;
+#[cfg(feature = "sim")]
 mod hints;
 #[cfg(feature = "sim")]
 mod in_flight;

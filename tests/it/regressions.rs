@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kindlog::{Options, Store};
+use kindlog::{Batch, Durability, Options, Store};
 
 fn options() -> Options {
     Options::new().segment_size(64 << 10).sync_interval(Duration::from_secs(3600))
@@ -124,6 +124,32 @@ fn thousands_of_prefix_deletes_are_exact() {
     only(&store);
     drop(store);
     only(&open());
+}
+
+/// `stats` that had met batches three times held further ones up, and then asked for the lock that
+/// the commit it held up was in: neither ever went on. Now it has asked before.
+#[test]
+fn stats_go_on_beside_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    std::thread::scope(|scope| {
+        let writers = ["A", "B"].map(|kind| {
+            let store = store.clone();
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let mut batch = Batch::new();
+                    for i in 0..1_000 {
+                        batch.put(kind, &i.to_string(), [round]);
+                    }
+                    store.commit_with(batch, Durability::Buffered).unwrap();
+                }
+            })
+        });
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            let kinds = store.stats().kinds;
+            assert!(kinds.iter().all(|kind| kind.live_count == 1_000), "half a batch");
+        }
+    });
 }
 
 #[cfg(feature = "sim")]

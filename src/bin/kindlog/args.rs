@@ -59,7 +59,19 @@ pub(crate) enum Command {
         /// What to write
         #[arg(short, long, value_enum, default_value_t = StatsFormat::Text)]
         output: StatsFormat,
+        /// Also how much is dead in each segment, and why it is not reclaimed
+        ///
+        /// As far as the files say, by the default bound: while another process owns the store, it
+        /// may have another one, and knows of more reasons.
+        #[arg(long)]
+        why: bool,
     },
+    /// Compact the whole store now: nothing that is dead stays, unless it is said why
+    ///
+    /// A process that owns a store compacts it by itself, to the bound that it was opened with, and
+    /// this is not needed. It needs a store that nobody has open for writing, and room for a copy
+    /// of what is live.
+    Compact,
     /// Check every record against its checksums, and the index against the log
     ///
     /// Exits with 4, and a line for each problem, if anything is wrong: also if the end of the log

@@ -5,17 +5,30 @@ use serde_json::{Value, json};
 
 use crate::Place;
 use crate::args::StatsFormat;
+use crate::compact;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, count, counted, escape_hidden, size};
 use crate::time::rfc3339;
 
-pub(crate) fn stats(place: &Place, format: StatsFormat) -> Outcome {
+pub(crate) fn stats(place: &Place, format: StatsFormat, why: bool) -> Outcome {
     let store = place.open_to_read()?;
     let stats = store.stats();
     let mut out = Output::stdout();
     match format {
-        StatsFormat::Json => out.line(as_json(&stats).to_string())?,
-        StatsFormat::Text => as_text(&mut out, &stats)?,
+        StatsFormat::Json => {
+            let mut object = as_json(&stats);
+            if why {
+                object["compaction"] = compact::as_json(&stats.compaction);
+            }
+            out.line(object.to_string())?;
+        }
+        StatsFormat::Text => {
+            as_text(&mut out, &stats)?;
+            if why {
+                out.line("")?;
+                compact::as_text(&mut out, &stats.compaction)?;
+            }
+        }
     }
     out.finish()
 }

@@ -1,13 +1,14 @@
 //! The command line `kindlog`: looks into a store, changes it, moves it, and shows it at work.
 //!
-//! One file for each group of commands (`read`, `change`, `inspect`, `doctor`, `backup`, `import`,
-//! `export`, `demo`),
-//! and one for each thing they share: `wire` and `print` decode Protobuf without a schema, `jsonl`
-//! and `delimited` are the formats of import and export, `failure` holds the exit codes.
+//! One file for each group of commands (`read`, `change`, `inspect`, `compact`, `doctor`, `backup`,
+//! `import`, `export`, `demo`), and one for each thing they share: `wire` and `print` decode
+//! Protobuf without a schema, `jsonl` and `delimited` are the formats of import and export,
+//! `failure` holds the exit codes.
 
 mod args;
 mod backup;
 mod change;
+mod compact;
 mod delimited;
 mod demo;
 mod doctor;
@@ -64,7 +65,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Kinds => read::kinds(&place),
         Command::Delete { key } => change::delete(&place, &key),
         Command::Clean(args) => change::clean(&place, &args),
-        Command::Stats { output } => inspect::stats(&place, output),
+        Command::Stats { output, why } => inspect::stats(&place, output, why),
+        Command::Compact => compact::compact(&place),
         Command::Verify { backup: None } => inspect::verify(&place),
         Command::Verify { backup: Some(backup) } => backup::verify(&backup),
         Command::Backup { dir } => backup::backup(&place, &dir),

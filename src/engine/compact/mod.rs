@@ -18,6 +18,7 @@ pub(crate) mod plan;
 mod publish;
 mod run;
 mod tombstones;
+pub(crate) mod why;
 pub(crate) mod worker;
 
 use crate::error::{Error, Result};

@@ -10,7 +10,7 @@ use crate::engine::roll;
 use crate::error::{Error, Result};
 use crate::event::event;
 use crate::format::location::SegmentId;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Manifest, SegmentEntry};
 use crate::format::segment::HEADER_LEN;
 use crate::options::MIN_SPACE_BOUND;
 use crate::state::State;
@@ -170,6 +170,11 @@ fn is_compact(manifest: &Manifest, candidates: &[Candidate], segment_size: u64) 
     apart && small <= 1
 }
 
+/// What an idle store is held to.
+pub(super) fn idle_policy(state: &State) -> Policy {
+    policy(state, Pressure::Idle)
+}
+
 fn policy(state: &State, pressure: Pressure) -> Policy {
     let run_len = state.options.segment_size;
     let (bound, slack) = match pressure {
@@ -189,36 +194,58 @@ pub(super) fn note_behind(state: &State) {
     state.compaction.behind.store(space.total > allowed, Ordering::Relaxed);
 }
 
-/// What is known about the segments. The active one may be ended early in a store that is idle.
-pub(crate) fn survey(state: &State, idle: bool) -> (Vec<Candidate>, Space) {
+/// A segment that the manifest names, and how full of what it is.
+pub(super) struct Row {
+    pub(super) id: SegmentId,
+    /// Bytes of frames.
+    pub(super) total: u64,
+    /// Those of records.
+    records: u64,
+    /// Those of records that are live.
+    pub(super) live: u64,
+    /// Whether compaction wrote it; `None` if it is not sealed.
+    pub(super) ordered: Option<bool>,
+}
+
+/// All segments, in the order of their positions.
+pub(super) fn rows(state: &State) -> Vec<Row> {
     // Of all kinds together: live bytes, and those of all records.
     let mut usages: BTreeMap<SegmentId, (u64, u64)> = BTreeMap::new();
     for usage in state.index.kinds().iter().flat_map(|kind| kind.usage()) {
         let sum = usages.entry(usage.segment).or_default();
         *sum = (sum.0 + usage.live_bytes, sum.1 + usage.total_bytes);
     }
+    let manifest = state.manifest.get();
+    let row = |entry: &SegmentEntry| {
+        let id = entry.id();
+        let total = state.segments.get(id)?.len().saturating_sub(HEADER_LEN);
+        let (live, records) = usages.get(&id).copied().unwrap_or_default();
+        let ordered = entry.sealed.as_ref().map(|sealed| sealed.ordered);
+        Some(Row { id, total, records, live, ordered })
+    };
+    manifest.segments.iter().filter_map(row).collect()
+}
+
+/// What is known about the segments. The active one may be ended early in a store that is idle.
+pub(crate) fn survey(state: &State, idle: bool) -> (Vec<Candidate>, Space) {
     let (mut candidates, mut space) = (Vec::new(), Space { total: 0, live: 0, active: None });
     let active = state.order.lock().active.as_ref().map(|active| active.segment.id);
-    let manifest = state.manifest.get();
+    let rows = rows(state);
     let findings = state.compaction.findings.lock();
-    for entry in &manifest.segments {
-        let id = entry.id();
-        let Some(segment) = state.segments.get(id) else { continue };
-        let total = segment.len().saturating_sub(HEADER_LEN);
-        let (live, records) = usages.get(&id).copied().unwrap_or_default();
+    for Row { id, total, records, live, ordered } in rows {
         space.total += total;
         space.live += live;
         if active == Some(id) && idle {
             space.active = Some((records, live));
         }
-        let Some(sealed) = &entry.sealed else { continue };
+        let Some(ordered) = ordered else { continue };
         if findings.damaged.contains_key(&id) {
             continue;
         }
         let needed = findings.needed.get(&id).map_or(0, |needed| needed.bytes);
         let waiting = findings.needed.values().filter(|needed| needed.by.contains(&id));
         let awaited = waiting.map(|needed| needed.bytes).sum();
-        candidates.push(Candidate { id, total, live, needed, awaited, ordered: sealed.ordered });
+        candidates.push(Candidate { id, total, live, needed, awaited, ordered });
     }
     (candidates, space)
 }
