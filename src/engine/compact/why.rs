@@ -26,7 +26,7 @@ pub struct CompactionStats {
     /// Bytes of segments that have left the store, and that snapshots and scans of this handle keep
     /// on the disk.
     pub pinned_bytes: u64,
-    /// A compaction is under way at this moment.
+    /// At this moment something is compacted, or looked at whether it should be.
     pub running: bool,
     /// Why the last attempt in the background failed; `None` if it went well. It is tried again.
     pub failure: Option<String>,
@@ -85,6 +85,7 @@ pub(crate) fn compaction(state: &State) -> CompactionStats {
     let total: u64 = rows.iter().map(|row| row.total).sum();
     let policy = idle_policy(state);
     let allowed = (!policy.bound.is_infinite()).then(|| policy.allowed(live));
+    let running = state.compaction.running.try_lock().is_none();
     let counters = &state.compaction.counters;
     let mut stats = CompactionStats {
         runs: counters.runs.load(Ordering::Relaxed),
@@ -93,7 +94,7 @@ pub(crate) fn compaction(state: &State) -> CompactionStats {
         dead_bytes: total - live,
         allowed_bytes: allowed.map_or(u64::MAX, |allowed| allowed - live),
         pinned_bytes: retired.iter().map(|segment| segment.len()).sum(),
-        running: state.compaction.running.try_lock().is_none(),
+        running,
         failure: None,
         held: Vec::new(),
     };
