@@ -7,7 +7,10 @@ use kindlog::disk::sim::{Loss, SimDisk};
 use kindlog::{Durability, Store};
 
 use crate::oracle::{Change, Crash, Found, Oracle};
-use crate::workload::{Run, Step, brief, commit_to, everything, full, is_dead, options, put};
+use crate::workload::{
+    Run, Step, assert_no_strays, brief, commit_to, compacting, everything, full, is_dead, options,
+    put,
+};
 
 /// What the sweep of one workload checked.
 #[derive(Default)]
@@ -51,7 +54,7 @@ impl Sweep {
     }
 
     /// What an opened store shows is durable, sound, and goes on: it takes a commit with a
-    /// revision that nobody has seen, and closes.
+    /// revision that nobody has seen, is compacted, and closes.
     fn check(&self, image: &SimDisk, expected: &Expected<'_>) -> Found {
         let (disk, store, found) = self.open(image, expected);
         if !full() && !self.images.load(Ordering::Relaxed).is_multiple_of(3) {
@@ -68,15 +71,22 @@ impl Sweep {
         let seen = found.values().map(|(_, revision)| *revision).max();
         let seen = expected.oracle.seen.max(seen.unwrap_or(0));
         assert!(revision > seen, "{}: {revision} is not above {seen}", expected.story);
+        store.compact().unwrap_or_else(|error| panic!("{}: compact: {error}", expected.story));
         let report = store.verify().expect("verify runs");
         assert!(report.is_clean(), "{}: {:?}", expected.story, report.problems);
         store.close().unwrap_or_else(|error| panic!("{}: close: {error}", expected.story));
-        let store = options().open_on(&disk.power_loss(Loss::AllUnsynced));
+        let disk = disk.power_loss(Loss::AllUnsynced);
+        let store = options().open_on(&disk);
         let store = store.unwrap_or_else(|error| panic!("{}: reopen: {error}", expected.story));
+        assert_no_strays(&disk, &store, &expected.story);
         assert!(store.recovery().clean, "{}: closed in order", expected.story);
         let mut after = expected.oracle.read(&store).expect("reads work");
         assert!(after.remove(&("After".to_owned(), "x".to_owned())).is_some());
-        assert!(after == found, "{}: closing changed what was there", expected.story);
+        assert!(
+            after == found,
+            "{}: compacting and closing changed what was there",
+            expected.story
+        );
         found
     }
 
@@ -150,9 +160,15 @@ impl Sweep {
         })
     }
 
-    /// A crash at every operation of `steps` on `first`.
-    fn sweep(&self, first: &SimDisk, steps: &[Step], deep: impl Fn(u64, usize) -> u32) {
-        for n in 0.. {
+    /// A crash at every operation of `steps` on `first`; in the short form, at every `stride`th.
+    fn sweep(
+        &self,
+        first: &SimDisk,
+        steps: &[Step],
+        stride: usize,
+        deep: impl Fn(u64, usize) -> u32,
+    ) {
+        for n in (0..).step_by(if full() { 1 } else { stride }) {
             let disk = first.kill(0);
             disk.crash_after(n);
             let mut run = Run::new(&disk);
@@ -206,21 +222,35 @@ fn disk(with_tail: bool) -> SimDisk {
 #[test]
 fn a_crash_at_every_operation_leaves_a_prefix() {
     let sweep = Sweep::default();
-    sweep.sweep(&disk(true), &everything(), sampled(20));
+    sweep.sweep(&disk(true), &everything(), 1, sampled(20));
     sweep.finish("with a tail file");
 }
 
 #[test]
 fn a_crash_at_every_operation_leaves_a_prefix_without_a_tail_file() {
     let sweep = Sweep::default();
-    sweep.sweep(&disk(false), &everything(), sampled(20));
+    sweep.sweep(&disk(false), &everything(), 1, sampled(20));
     sweep.finish("without a tail file");
+}
+
+#[test]
+fn a_crash_at_every_operation_of_compactions_leaves_a_prefix() {
+    let sweep = Sweep::default();
+    sweep.sweep(&disk(true), &compacting(), 4, sampled(40));
+    sweep.finish("compacting, with a tail file");
+}
+
+#[test]
+fn a_crash_at_every_operation_of_compactions_leaves_a_prefix_without_a_tail_file() {
+    let sweep = Sweep::default();
+    sweep.sweep(&disk(false), &compacting(), 7, sampled(70));
+    sweep.finish("compacting, without a tail file");
 }
 
 #[test]
 fn crashes_two_deep_in_the_recovery_change_nothing() {
     let sweep = Sweep::default();
-    sweep.sweep(&disk(true), &brief(), |n, i| match full() {
+    sweep.sweep(&disk(true), &brief(), 1, |n, i| match full() {
         true => 1 + 2 * u32::from(n % 4 == 0 && i as u64 == n / 4 % 7),
         false => 2 * u32::from(n % 16 == 0 && i as u64 == n / 16 % 7),
     });

@@ -8,7 +8,9 @@ use kindlog::{Durability, Error, RecoveryReport};
 
 use crate::hints::check_damaged;
 use crate::oracle::{Crash, Found, Oracle};
-use crate::workload::{Run, Step, delete, delete_prefix, everything, full, options, put};
+use crate::workload::{
+    Run, Step, Went, compacting, delete, delete_prefix, everything, full, options, put,
+};
 
 const SECTOR: usize = 512;
 
@@ -124,6 +126,19 @@ fn small(closed: bool, with_tail: bool) -> Subject {
     Subject::new(run.disk.kill(0), run.oracle.clone())
 }
 
+/// Segments that compaction wrote, beside ones that it hasn't seen yet.
+fn compacted(closed: bool) -> Subject {
+    let disk = SimDisk::new();
+    disk.set_tail(false);
+    let mut run = Run::new(&disk);
+    assert!(!run.play_open(&compacting()), "nobody killed it");
+    if closed {
+        assert!(matches!(run.reopen(), Went::Well));
+        run.store.take().expect("it is open").close().expect("it closes");
+    }
+    Subject::new(run.disk.kill(0), run.oracle.clone())
+}
+
 /// How far into a file damage can matter, and a little further.
 fn relevant(bytes: &[u8]) -> usize {
     let last = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
@@ -181,6 +196,24 @@ fn every_bit_of_a_crashed_store() {
             }
         }
         eprintln!("damage, bits of a crashed store, tail {with_tail}: {} images", subject.images);
+    }
+}
+
+#[test]
+fn every_bit_of_a_compacted_store() {
+    for closed in [true, false] {
+        let mut subject = compacted(closed);
+        for (file, bytes) in subject.files() {
+            for bit in bits(&bytes, 23) {
+                let story = format!("{file}, bit {bit} flipped, closed {closed}");
+                let flip = |disk: &SimDisk| disk.flip_bit(&file, bit);
+                match closed {
+                    true => subject.same_or_error(&story, flip),
+                    false => subject.prefix_or_error(&story, true, flip),
+                }
+            }
+        }
+        eprintln!("damage, bits of a compacted store, closed {closed}: {} images", subject.images);
     }
 }
 
@@ -244,12 +277,22 @@ fn with_sector(bytes: &[u8], sector: usize, other: &[u8]) -> Vec<u8> {
 /// Bits flipped in what each crash of a longer workload leaves: several unsealed segments too.
 #[test]
 fn bits_of_every_crashed_store() {
-    let (mut images, steps) = (0, everything());
-    for n in (30..).step_by(if full() { 1 } else { 9 }) {
+    bits_of_crashed(&everything(), 9);
+}
+
+#[test]
+fn bits_of_every_store_that_crashed_while_it_was_compacted() {
+    bits_of_crashed(&compacting(), 61);
+}
+
+/// In the short form every `short_step`th crash.
+fn bits_of_crashed(steps: &[Step], short_step: usize) {
+    let mut images = 0;
+    for n in (30..).step_by(if full() { 1 } else { short_step }) {
         let disk = SimDisk::new();
         disk.crash_after(n);
         let mut run = Run::new(&disk);
-        let died = run.play(&steps);
+        let died = run.play(steps);
         let image = if n % 2 == 0 { disk.kill(0) } else { disk.power_loss(Loss::Nothing) };
         let mut subject = Subject::new(image, run.oracle.clone());
         let mut flips = Vec::new();

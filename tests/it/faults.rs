@@ -7,7 +7,9 @@ use kindlog::disk::sim::{EACCES, EIO, EMFILE, ENOSPC, Fault, Loss, OpKind, SimDi
 use kindlog::{Durability, Error, Options};
 
 use crate::oracle::Crash;
-use crate::workload::{Run, Step, Went, brief, everything, full, options, put};
+use crate::workload::{
+    Run, Step, Went, assert_no_strays, brief, compacting, everything, full, options, put,
+};
 
 const FAULTS: [Fault; 9] = [
     Fault::Error(EIO),
@@ -105,20 +107,24 @@ fn with_faults(steps: &[Step], faults: &[(u64, Fault)], with_tail: bool) -> (u64
         run.open();
     }
     run.check_live();
-    let report = run.store.as_ref().expect("it is open").verify().expect("verify runs");
+    let store = run.store.as_ref().expect("it is open");
+    assert_no_strays(&disk, store, &story);
+    store.compact().unwrap_or_else(|error| panic!("{story}: it is not compacted: {error}"));
+    let report = store.verify().expect("verify runs");
     assert!(report.is_clean(), "{story}: {:?}", report.problems);
+    assert!(matches!(run.reopen(), Went::Well), "{story}: it does not close and open");
     (ops, images + 1)
 }
 
-fn every_operation(with_tail: bool) {
-    let steps = everything();
+/// In the short form every `stride`th, another one for each fault.
+fn every_operation(steps: &[Step], stride: usize, with_tail: bool) {
     let mut images = 0;
     for (i, fault) in FAULTS.into_iter().enumerate() {
         for n in 0.. {
-            if !full() && !(n as usize + i).is_multiple_of(6) {
+            if !full() && !(n as usize + i).is_multiple_of(stride) {
                 continue;
             }
-            let (ops, checked) = with_faults(&steps, &[(n, fault)], with_tail);
+            let (ops, checked) = with_faults(steps, &[(n, fault)], with_tail);
             images += checked;
             if n > ops {
                 break;
@@ -130,12 +136,22 @@ fn every_operation(with_tail: bool) {
 
 #[test]
 fn every_operation_fails_once() {
-    every_operation(true);
+    every_operation(&everything(), 6, true);
 }
 
 #[test]
 fn every_operation_fails_once_without_a_tail_file() {
-    every_operation(false);
+    every_operation(&everything(), 6, false);
+}
+
+#[test]
+fn every_operation_of_compactions_fails_once() {
+    every_operation(&compacting(), 31, true);
+}
+
+#[test]
+fn every_operation_of_compactions_fails_once_without_a_tail_file() {
+    every_operation(&compacting(), 47, false);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! A store on a simulated disk, driven step by step, with an oracle that watches.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use kindlog::disk::Disk;
 use kindlog::disk::sim::SimDisk;
+use kindlog::fuzzing::compact_picked;
 use kindlog::{Batch, Durability, Error, MIN_SEGMENT_SIZE, Options, Outcome, Store};
 
 use crate::oracle::{Change, Fate, Oracle, value};
@@ -28,6 +30,13 @@ pub(crate) enum Step {
     Sync,
     /// Closes in order, and opens again.
     Reopen,
+    Compact,
+    /// Ends the segment that is written, if it is to `roll`; then compacts the sealed segments
+    /// whose bits are set: the lowest is that of the one that comes first in the log.
+    CompactSome {
+        roll: bool,
+        picked: u32,
+    },
 }
 
 pub(crate) fn put(kind: &'static str, id: &str, len: usize, durability: Durability) -> Step {
@@ -40,6 +49,14 @@ pub(crate) fn delete(kind: &'static str, id: &str, durability: Durability) -> St
 
 pub(crate) fn delete_prefix(kind: &'static str, prefix: &str, durability: Durability) -> Step {
     Step::Commit(vec![Change::DeletePrefix(kind, prefix.to_owned())], durability)
+}
+
+/// Ends the segment that is written, and compacts none.
+pub(crate) const ROLL: Step = Step::CompactSome { roll: true, picked: 0 };
+
+/// Compacts some of the sealed segments.
+pub(crate) fn some(picked: u32) -> Step {
+    Step::CompactSome { roll: false, picked }
 }
 
 fn batch(durability: Durability, changes: &[(&'static str, &str, Option<usize>)]) -> Step {
@@ -101,6 +118,45 @@ pub(crate) fn brief() -> Vec<Step> {
         delete("Agent", "b", Os),
         Step::Reopen,
         put("Agent", "c", 10, Os),
+    ]
+}
+
+/// Compactions of some segments and of all, of their outputs too: tombstones whose puts lie in
+/// another segment, puts whose successors are not durable yet, keys that come back.
+pub(crate) fn compacting() -> Vec<Step> {
+    vec![
+        put("Log", "a/1", 40, Os),
+        put("Agent", "x", 30, Sync),
+        batch(Os, &[("Agent", "y", Some(20)), ("Log", "a/2", Some(9)), ("Log", "b", Some(60))]),
+        ROLL,
+        delete("Log", "b", Os),
+        delete_prefix("Log", "a/", Os),
+        put("Log", "a/4", 70, Os),
+        put("Agent", "z", 15, Os),
+        ROLL,
+        // The tombstones stay: what they delete is in the older one.
+        some(0b10),
+        put("Agent", "x", 35, Buffered),
+        delete("Agent", "y", Os),
+        // What makes the older one's records dead has not been synced.
+        some(0b01),
+        Step::Reopen,
+        put("Log", "b", 44, Os),
+        batch(Os, &[("Log", "a/*", None), ("Log", "a/1", Some(11)), ("Agent", "z", None)]),
+        Step::CompactSome { roll: true, picked: 0b110 },
+        some(!0),
+        put("Log", "a/4", 72, Buffered),
+        Step::Compact,
+        // Again, what was deleted and compacted away; and deleted again.
+        put("Agent", "y", 24, Os),
+        ROLL,
+        batch(Sync, &[("Agent", "*", None), ("Log", "b", None), ("Agent", "x", Some(5))]),
+        Step::CompactSome { roll: true, picked: !0b11 },
+        Step::Reopen,
+        some(0b1),
+        delete("Agent", "x", Buffered),
+        Step::Compact,
+        put("Agent", "x", 6, Os),
     ]
 }
 
@@ -200,6 +256,26 @@ impl Run {
             Step::Commit(changes, durability) => self.commit(changes, *durability),
             Step::Sync => self.sync(),
             Step::Reopen => self.reopen(),
+            Step::Compact => self.compact(true, Store::compact),
+            Step::CompactSome { roll, picked } => self.compact(*roll, |store| {
+                let at = Cell::new(0);
+                let pick = |_| picked >> at.replace(at.get() + 1) & 1 == 1;
+                compact_picked(store, *roll, pick)
+            }),
+        }
+    }
+
+    /// It changes nothing that can be seen, whatever comes of it.
+    fn compact(&mut self, syncs: bool, run: impl FnOnce(&Store) -> Result<(), Error>) -> Went {
+        match run(self.store.as_ref().expect("the store is open")) {
+            _ if self.is_dead() => Went::Dead,
+            Ok(()) => {
+                if syncs {
+                    self.oracle.on_disk();
+                }
+                Went::Well
+            }
+            Err(error) => Went::Wrong(error),
         }
     }
 
@@ -294,6 +370,20 @@ impl Run {
 
 pub(crate) fn is_dead(disk: &SimDisk) -> bool {
     disk.list().is_err_and(|error| error.to_string().contains("process is dead"))
+}
+
+/// A store that was just opened has no segment and no hint that it doesn't know of, but for one
+/// segment that somebody died in the making of.
+pub(crate) fn assert_no_strays(disk: &SimDisk, store: &Store, story: &str) {
+    let known: Vec<u32> = store.stats().segments.iter().map(|segment| segment.id).collect();
+    let last = known.iter().max().copied().unwrap_or(0);
+    let strays = disk.files().into_iter().filter(|name| {
+        let number = name.split_once('.').and_then(|(hex, _)| u32::from_str_radix(hex, 16).ok());
+        let in_the_making = |n: u32| n > last && name.ends_with(".seg");
+        number.is_some_and(|number| !known.contains(&number) && !in_the_making(number))
+    });
+    let strays: Vec<String> = strays.collect();
+    assert!(strays.is_empty(), "{story}: nobody knows of {strays:?}");
 }
 
 /// Commits by the store's own verb where it has one for this durability, else as a batch.
