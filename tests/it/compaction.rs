@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::Duration;
 
-use kindlog::disk::sim::SimDisk;
+use kindlog::disk::sim::{OpKind, SimDisk};
 use kindlog::fuzzing::compact_picked;
-use kindlog::{Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
+use kindlog::{Batch, Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
 
 use crate::support::{Medium, TestStore, pattern, store_dir};
 use crate::workload::full;
@@ -26,7 +28,7 @@ fn bytes_of(store: &TestStore, ending: &str) -> u64 {
 /// Waits, as long as it takes, for what the background does by itself.
 fn wait_for(what: impl Fn() -> bool) {
     while !what() {
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -158,6 +160,143 @@ fn a_tombstone_stays_for_as_long_as_an_older_segment_holds_what_it_deletes() {
     }
 }
 
+fn active(store: &Store) -> u32 {
+    let segments = store.stats().segments;
+    segments.iter().find(|segment| segment.active).expect("one is written").id
+}
+
+/// Ends the segment that is written, and returns its number.
+fn end_segment(store: &Store) -> u32 {
+    let ended = active(store);
+    compact_picked(store, true, |_| false).unwrap();
+    assert_ne!(active(store), ended);
+    ended
+}
+
+fn put_all(store: &Store, ids: [&str; 3], value: &[u8]) {
+    for id in ids {
+        store.put("Log", id, value).unwrap();
+    }
+}
+
+fn delete_a_and_b(store: &Store) {
+    assert!(store.delete("Log", "a").unwrap());
+    assert_eq!(store.delete_prefix("Log", "b/").unwrap(), 1);
+}
+
+/// A copy is made while the segment behind it is written: its number is the higher one, though all
+/// in it is older than the tombstones that follow.
+#[test]
+fn a_tombstone_stays_whatever_the_numbers_of_segments_are() {
+    let mut store = TestStore::on(Medium::native(), by_hand());
+    put_all(&store, ["a", "b/1", "c"], b"old");
+    end_segment(&store);
+    compact_picked(&store, false, |_| true).unwrap();
+    delete_a_and_b(&store);
+    let tombstones = end_segment(&store);
+    let copies = store.stats().segments.into_iter().filter(|segment| segment.live_bytes > 0);
+    assert!(copies.into_iter().all(|copy| copy.id > tombstones));
+    compact_picked(&store, false, |number| number == tombstones).unwrap();
+    store.reopen();
+    let left: Vec<String> = store.scan("Log").keys().map(Result::unwrap).collect();
+    assert_eq!(left, ["c"], "deleted data is back");
+}
+
+/// What can't be read may hold anything: also what a tombstone deletes. It may be read again later,
+/// where it was the medium that failed, or somebody brings the file back.
+#[test]
+fn a_tombstone_stays_for_a_segment_that_can_not_be_read() {
+    let mut store = TestStore::on(Medium::native(), by_hand());
+    put_all(&store, ["a", "b/1", "c"], b"the old value");
+    end_segment(&store);
+    delete_a_and_b(&store);
+    let tombstones = end_segment(&store);
+    let (file, offset) = store.places_of(b"the old value").remove(0);
+    store.corrupt(&file, offset);
+    fs::remove_file(store.path(&file.replace(".seg", ".hint"))).unwrap();
+    compact_picked(&store, false, |number| number == tombstones).unwrap();
+    store.corrupt(&file, offset);
+    store.reopen();
+    let left: Vec<String> = store.scan("Log").keys().map(Result::unwrap).collect();
+    assert_eq!(left, ["c"], "deleted data is back");
+}
+
+/// A sync of a segment that waits until it is let go; the rest of the disk goes on.
+fn next_sync(store: &TestStore) -> (Receiver<()>, Sender<()>) {
+    let ((begin, begun), (go, went)) = (channel(), channel::<()>());
+    let is_it = |kind: OpKind, file: &str| kind == OpKind::Sync && file.ends_with(".seg");
+    let wait = move || {
+        begin.send(()).expect("the test waits for it");
+        // A test that failed lets it go as well.
+        let _dropped = went.recv();
+    };
+    store.disk().hold_up(is_it, wait);
+    (begun, go)
+}
+
+fn abc(store: &Store) -> [Option<Vec<u8>>; 3] {
+    ["a", "b", "c"].map(|id| value_of(store, "Log", id))
+}
+
+/// Between the copying of a record and the moving of its entry the key is written and deleted.
+#[test]
+fn what_is_written_while_a_copy_is_made_stays() {
+    let mut test_store = TestStore::on(Medium::Sim(SimDisk::new()), by_hand());
+    let store: &Store = &test_store;
+    put_all(store, ["a", "b", "c"], b"old");
+    end_segment(store);
+    let expected = [Some(b"new".to_vec()), None, Some(b"old".to_vec())];
+    thread::scope(|scope| {
+        let (begun, go) = next_sync(&test_store);
+        let compacting = scope.spawn(|| compact_picked(store, false, |_| true));
+        begun.recv().expect("the copy is made, and not yet synced");
+        store.put("Log", "a", b"new").unwrap();
+        assert!(store.delete("Log", "b").unwrap());
+        go.send(()).expect("it waits");
+        compacting.join().unwrap().unwrap();
+    });
+    assert_eq!(abc(store), expected);
+    store.compact().unwrap();
+    assert_eq!(abc(store), expected);
+    test_store.reopen();
+    assert_eq!(abc(&test_store), expected);
+}
+
+/// A commit has been decided, and is not durable yet, when what it replaces moves.
+#[test]
+fn a_commit_in_flight_is_told_where_what_it_replaces_has_gone() {
+    let mut test_store = TestStore::on(Medium::Sim(SimDisk::new()), by_hand());
+    let store: &Store = &test_store;
+    put_all(store, ["a", "b", "c"], b"old");
+    let input = end_segment(store);
+    let lives_in_input = || {
+        let segments = store.stats().segments;
+        segments.iter().any(|segment| segment.id == input && segment.live_bytes > 0)
+    };
+    let expected = [Some(b"new".to_vec()), None, Some(b"old".to_vec())];
+    thread::scope(|scope| {
+        let (begun, go) = next_sync(&test_store);
+        let committing = scope.spawn(|| {
+            let mut batch = Batch::new();
+            batch.put("Log", "a", b"new");
+            batch.delete("Log", "b");
+            store.commit_with(batch, Durability::Sync)
+        });
+        begun.recv().expect("it is decided, and not yet synced");
+        let compacting = scope.spawn(|| compact_picked(store, false, |number| number == input));
+        wait_for(|| !lives_in_input());
+        assert_eq!(value_of(store, "Log", "a"), Some(b"old".to_vec()));
+        go.send(()).expect("it waits");
+        committing.join().unwrap().unwrap();
+        compacting.join().unwrap().unwrap();
+    });
+    assert_eq!(abc(store), expected);
+    store.compact().unwrap();
+    assert_eq!(abc(store), expected);
+    test_store.reopen();
+    assert_eq!(abc(&test_store), expected);
+}
+
 /// A thousand in the full form.
 #[test]
 fn many_crashes_leave_few_files() {
@@ -208,12 +347,12 @@ fn everything_goes_on_beside_a_compaction() {
     for n in 0..200 {
         store.put("Log", &key(n), pattern(n, 300)).unwrap();
     }
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let writer = scope.spawn(|| {
             for round in 1..40 {
                 for n in 0..200 {
                     let level = if n % 50 == 0 { Durability::Sync } else { Durability::Os };
-                    let mut batch = kindlog::Batch::new();
+                    let mut batch = Batch::new();
                     batch.put("Log", &key(n), pattern(n + round * 1000, 300));
                     batch.put("Twin", &key(n), pattern(n + round * 1000, 300));
                     store.commit_with(batch, level).unwrap();
@@ -257,9 +396,9 @@ fn closing_ends_a_compaction() {
     for n in 0..20_000u64 {
         store.put("Log", &format!("{n:05}"), pattern(n, 500)).unwrap();
     }
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let compacting = scope.spawn(|| store.compact());
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
         store.close().unwrap();
         match compacting.join().unwrap() {
             Ok(()) | Err(Error::Closed) => {}

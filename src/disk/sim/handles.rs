@@ -26,6 +26,11 @@ impl SimDisk {
     }
 
     fn run(&self, file: &str, change: Change) -> io::Result<()> {
+        let kind = change.kind();
+        let held_up = self.state.lock().held_up.take_if(|held_up| (held_up.matches)(kind, file));
+        if let Some(held_up) = held_up {
+            (held_up.wait)();
+        }
         self.state.lock().run(file, change)
     }
 }

@@ -140,6 +140,7 @@ struct State {
     /// The process is dead, this being the operation it died in.
     died_in: Option<Change>,
     faults: Vec<Rule>,
+    held_up: Option<HeldUp>,
     locked: BTreeSet<String>,
     without_tail: bool,
 }
@@ -154,6 +155,12 @@ impl fmt::Debug for State {
 }
 
 type Predicate = Box<dyn Fn(OpKind, &str) -> bool + Send>;
+
+/// An operation that waits before it begins.
+struct HeldUp {
+    matches: Predicate,
+    wait: Box<dyn FnOnce() + Send>,
+}
 
 /// When an injected fault strikes.
 enum When {
@@ -260,6 +267,17 @@ impl SimDisk {
     ) {
         let when = When::Always { matches: Box::new(matches) };
         self.state.lock().faults.push(Rule { when, fault });
+    }
+
+    /// The next write, sync, rename or removal that matches begins only when `wait` returns. Unlike
+    /// in a predicate above, other threads go on using the disk meanwhile.
+    pub fn hold_up(
+        &self,
+        matches: impl Fn(OpKind, &str) -> bool + Send + 'static,
+        wait: impl FnOnce() + Send + 'static,
+    ) {
+        let held_up = HeldUp { matches: Box::new(matches), wait: Box::new(wait) };
+        self.state.lock().held_up = Some(held_up);
     }
 
     /// Takes back all faults that haven't struck.
