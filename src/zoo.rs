@@ -147,6 +147,45 @@ zoo! {
     /// A point read does not notice that a batch is entering the index.
     HalfBatchVisible breaks "views",
 
+    /// Compaction drops every tombstone.
+    DropTombstones breaks "compaction",
+    /// Compaction drops the tombstones of prefixes.
+    DropPrefixTombstones breaks "compaction",
+    /// Only segments with lower numbers are asked whether they hold what a tombstone deletes.
+    NewerFilesAreNewer breaks "compaction",
+    /// A segment that can't be read does not keep tombstones.
+    DamageNeedsNoTombstone breaks "compaction",
+    /// An entry moves to the copy though a newer record has taken its place.
+    MoveOverNewer breaks "compaction",
+    /// Commits in flight are not told where the record that they replace has gone.
+    NoFollow breaks "compaction",
+    /// A copy is named in the manifest before it is synced.
+    CopyNotSynced breaks "new files",
+    /// A copy's name is not synced before the manifest names it.
+    CopyNameNotSynced breaks "new files",
+    /// The files of inputs are removed while the manifest still names them.
+    InputsUnlinkedFirst breaks "removal",
+    /// Inputs go before what made their records dead is durable.
+    RetireUnsynced breaks "removal",
+    /// Inputs go although records in them are live.
+    RetireLive breaks "removal",
+    /// Retired segments are let go although a snapshot reads them.
+    LetGoPinned breaks "views",
+
+    /// A hint is believed whatever part of its segment it tells of.
+    StaleHint breaks "hints",
+    /// After an unclean stop the hint of the segment that was written is used.
+    HintOfTorn breaks "hints",
+    /// A hint's payload is believed without a look at its checksum.
+    HintUnchecked breaks "hints",
+
+    /// A backup's segments are not synced before it counts.
+    BackupNotSynced breaks "backup",
+    /// The names of a backup's segments are not synced before it counts.
+    BackupNameNotSynced breaks "backup",
+    /// A restored store has the id of the one that was backed up.
+    RestoreKeepsId breaks "backup",
+
     /// A store is opened for writing without its lock.
     NoLock breaks "process",
     /// A read-only open replaces the manifest.

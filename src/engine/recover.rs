@@ -234,7 +234,7 @@ impl Recovery {
         // After an unclean stop the whole of the unsealed part is read: what of it is torn and what
         // is rotten must be told now, before anything is built on it.
         let mut hinted = match &open[..] {
-            [segment] if manifest.clean && !owned => {
+            [segment] if (manifest.clean || planted(Bug::HintOfTorn)) && !owned => {
                 let end = manifest.watermark.saturating_sub(segment.base);
                 load::closed(&state.segments, segment, end, &mut report)?
             }

@@ -84,7 +84,7 @@ fn go_on(recovery: &mut Recovery, hinted: &mut u64) -> Result<(Active, u64)> {
 /// Rewrites what may not be durable, and closes the segments it came from.
 fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
     // Segments are closed here, so all of each must be known, and sound.
-    if recovery.hinted.take().is_some() {
+    if !planted(Bug::HintOfTorn) && recovery.hinted.take().is_some() {
         recovery.report.hints_used -= 1;
     }
     let watermark = recovery.chain.watermark;

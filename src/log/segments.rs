@@ -13,7 +13,7 @@ use crate::format::names;
 use crate::format::segment::{SegmentHeader, StoreId};
 use crate::log::segment::Segment;
 use crate::sync::RwLock;
-use crate::zoo::{Bug, unless};
+use crate::zoo::{Bug, planted, unless};
 
 /// The segments of a store, by number.
 #[derive(Debug)]
@@ -98,7 +98,9 @@ impl Segments {
         // Asked with the list in hand: an answer from before a segment came in doesn't know of the
         // snapshots that were taken since, and read it.
         let oldest = oldest();
-        let pinned = |generation: u64| oldest.is_some_and(|oldest| oldest <= generation);
+        let pinned = |generation: u64| {
+            oldest.is_some_and(|oldest| oldest <= generation) && !planted(Bug::LetGoPinned)
+        };
         retired.retain(|(generation, segment)| {
             let keep = pinned(*generation);
             if !keep {

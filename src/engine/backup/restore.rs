@@ -21,6 +21,7 @@ use crate::format::record::MAX_REVISION;
 use crate::format::segment::{SegmentHeader, StoreId};
 use crate::log::manifest::ManifestFile;
 use crate::resource::Revision;
+use crate::zoo::{Bug, planted};
 
 const CHUNK_LEN: u64 = 1 << 20;
 
@@ -48,7 +49,10 @@ pub(crate) fn restore(from: &dyn Disk, to: &Arc<dyn Disk>) -> Result<RestoreRepo
     if ceiling > MAX_REVISION {
         return Err(Error::TooLarge { limit: MAX_REVISION, len: ceiling });
     }
-    let store_id = random_id(&**to)?;
+    let store_id = match planted(Bug::RestoreKeepsId) {
+        true => backup.manifest().store_id(),
+        false => random_id(&**to)?,
+    };
     let revision = Revision::from(backup.revision);
     let mut report = RestoreReport { revision, ..RestoreReport::default() };
     let mut made = Vec::new();

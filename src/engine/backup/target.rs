@@ -9,6 +9,7 @@ use crate::format::backup::{BackedUp, Backup};
 use crate::format::manifest::Manifest;
 use crate::format::names;
 use crate::log::whole;
+use crate::zoo::{Bug, unless};
 
 /// A directory that holds backups of one store, and that nobody else backs up to meanwhile.
 ///
@@ -100,7 +101,8 @@ impl<'a> Target<'a> {
     /// whether the earlier backup may have been replaced all the same.
     pub(super) fn replace(&self, backup: &Backup) -> Result<(), (bool, Error)> {
         let disk = self.disk;
-        let synced = disk.sync_dir().map_err(|e| Error::io("sync", disk.path(), e));
+        let synced = unless(Bug::BackupNameNotSynced, || disk.sync_dir())
+            .map_err(|e| Error::io("sync", disk.path(), e));
         synced
             .and_then(|()| whole::write_new(disk, names::BACKUP_NEW, &backup.encode_file()))
             .map_err(|error| (false, error))?;

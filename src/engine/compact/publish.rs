@@ -13,6 +13,7 @@ use crate::format::names;
 use crate::index::Kind;
 use crate::log::segment::Segment;
 use crate::state::{Effect, Order, State, overlay_key};
+use crate::zoo::{Bug, planted, unless};
 
 /// So many entries move in one hold of the order lock: commits wait for no more.
 const MOVES_PER_HOLD: usize = 16;
@@ -90,7 +91,7 @@ fn move_batch(state: &State, kind: &Arc<Kind>, batch: &mut Vec<Move>) -> Result<
     let mut order = state.lock_order()?;
     let guard = state.apply.lock();
     for Move { id, revision, from, to } in batch.drain(..) {
-        if kind.is_at(&id, revision, from.place) {
+        if kind.is_at(&id, revision, from.place) || planted(Bug::MoveOverNewer) {
             kind.relocate(&id, to, from, state.index.snapshots());
             follow(&mut order, kind, &id, from, to);
         }
@@ -101,7 +102,10 @@ fn move_batch(state: &State, kind: &Arc<Kind>, batch: &mut Vec<Move>) -> Result<
 
 /// Tells the commits in flight where the record that they will replace is now.
 fn follow(order: &mut Order, kind: &Arc<Kind>, id: &[u8], from: Location, to: Location) {
-    if order.overlay.is_empty() || !order.overlay.contains_key(&overlay_key(kind.name(), id)) {
+    if planted(Bug::NoFollow)
+        || order.overlay.is_empty()
+        || !order.overlay.contains_key(&overlay_key(kind.name(), id))
+    {
         return;
     }
     let changes = order.pending.iter_mut().flat_map(|pending| &mut pending.changes);
@@ -123,8 +127,10 @@ pub(super) fn retire(
     kept: &BTreeSet<SegmentId>,
 ) -> Result<u64> {
     let kinds = state.index.kinds();
-    let goes =
-        |id: &SegmentId| !kept.contains(id) && kinds.iter().all(|kind| kind.live_in(*id) == 0);
+    let is_dead = |id: &SegmentId| {
+        planted(Bug::RetireLive) || kinds.iter().all(|kind| kind.live_in(*id) == 0)
+    };
+    let goes = |id: &SegmentId| !kept.contains(id) && is_dead(id);
     let mut going: Vec<&(SegmentId, Contents)> = inputs.iter().filter(|(id, _)| goes(id)).collect();
     if going.len() < inputs.len() {
         // Tombstones were left out since all inputs would go. One stays, and what they delete may
@@ -138,9 +144,12 @@ pub(super) fn retire(
     // What made their records dead may be in memory alone. If it were lost after they are gone,
     // the keys would be, too, and with them commits that were durable.
     let mut order = state.lock_order()?;
-    group::sync(state, &mut order)?;
+    unless(Bug::RetireUnsynced, || group::sync(state, &mut order))?;
     drop(order);
     let segments: Vec<_> = gone.iter().filter_map(|id| state.segments.get(*id)).collect();
+    if planted(Bug::InputsUnlinkedFirst) {
+        gone.iter().for_each(|id| drop(state.disk.remove(&names::segment(*id))));
+    }
     state.manifest.update(|manifest| {
         manifest.segments.retain(|entry| !gone.contains(&entry.id()));
     })?;

@@ -12,6 +12,7 @@ use crate::format::contents::Contents;
 use crate::format::location::{Place, SegmentId};
 use crate::log::merge::{Merge, PrefixTombstone};
 use crate::state::State;
+use crate::zoo::{Bug, planted};
 
 /// The tombstones of a run's inputs that it has to copy.
 #[derive(Debug, Default)]
@@ -52,11 +53,15 @@ impl Tombstones {
             let Some(sealed) = &entry.sealed else { continue };
             let has_kind = |kind: &OfKind<'_>| sealed.kinds.iter().any(|k| k.kind == kind.name);
             let older = sealed.last_put_revision > 0 && sealed.first_put_revision < newest;
-            if inputs.contains(&entry.id()) || !older || !kinds.iter().any(has_kind) {
+            let passed_over =
+                planted(Bug::NewerFilesAreNewer) && inputs.iter().all(|input| entry.id() > *input);
+            if inputs.contains(&entry.id()) || passed_over || !older || !kinds.iter().any(has_kind)
+            {
                 continue;
             }
             let marked = match contents(state, entry.id(), sealed) {
                 Ok(other) => kinds.iter_mut().fold(false, |any, kind| kind.mark(&other) | any),
+                Err(Error::Corrupt { .. }) if planted(Bug::DamageNeedsNoTombstone) => false,
                 // It may hold anything.
                 Err(Error::Corrupt { .. }) => {
                     kinds.iter_mut().for_each(OfKind::mark_all);
@@ -75,7 +80,7 @@ impl Tombstones {
 
     /// Whether the tombstone at a location has to be copied.
     pub(super) fn has(&self, place: Place) -> bool {
-        self.needed.contains(&place)
+        self.needed.contains(&place) && !planted(Bug::DropTombstones)
     }
 }
 
