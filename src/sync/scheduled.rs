@@ -125,7 +125,7 @@ impl<T> RwLock<T> {
 }
 
 pub(crate) mod thread {
-    pub(crate) use shuttle::thread::{Builder, JoinHandle};
+    pub(crate) use shuttle::thread::{Builder, JoinHandle, scope, yield_now};
 
     /// Lets others go first, as whoever sleeps does: a scheduler by priorities would otherwise
     /// come back to a loop that sleeps and looks, for ever.

@@ -9,6 +9,7 @@
 //! Compiled only with `--cfg kindlog_shuttle`; docs/testing.md has the command.
 
 mod close;
+mod compaction;
 mod faults;
 mod order;
 mod readers;
