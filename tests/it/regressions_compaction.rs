@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kindlog::disk::sim::{EIO, Fault, OpKind, SimDisk};
+use kindlog::disk::sim::{EIO, ENOSPC, Fault, OpKind, SimDisk};
 use kindlog::fuzzing::compact_picked;
 use kindlog::{Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
 
@@ -151,4 +151,52 @@ fn a_poisoned_store_is_not_compacted() {
         assert!(matches!(refused, Err(Error::Poisoned)), "{refused:?}");
     }
     assert!(before == (disk.files(), disk.read_file("MANIFEST")));
+}
+
+/// A segment whose header could not be written stayed in the directory until the store was opened
+/// again, and each try makes one of another number. Now it is removed.
+#[test]
+fn a_segment_that_can_not_be_made_leaves_no_file() {
+    let disk = SimDisk::new();
+    let store = by_hand().open_on(&disk).unwrap();
+    for n in 0..100u64 {
+        store.put("Log", &format!("{n:02}"), pattern(n, 100)).unwrap();
+    }
+    roll(&store);
+    let before = disk.files();
+    let known = before.clone();
+    disk.fail_always(
+        move |op, file| {
+            op == OpKind::Write && file.ends_with(".seg") && !known.contains(&file.to_owned())
+        },
+        Fault::Error(ENOSPC),
+    );
+    for _ in 0..3 {
+        assert!(matches!(compact_picked(&store, false, |_| true), Err(Error::Io { .. })));
+        assert_eq!(disk.files(), before);
+    }
+    disk.clear_faults();
+    compact_picked(&store, false, |_| true).unwrap();
+    assert_eq!(store.count("Log").unwrap(), 100);
+    assert!(store.verify().unwrap().is_clean());
+}
+
+/// One segment that could not be read, and had no hint, kept all others from being compacted, and
+/// nobody was told. Now it is left alone, and the others go.
+#[test]
+fn a_segment_that_can_not_be_read_does_not_keep_the_others() {
+    let store = TestStore::on(Medium::native(), by_hand()).unverified();
+    store.put("Log", "damaged", pattern(1, 100)).unwrap();
+    store.put("Log", "gone", pattern(2, 100)).unwrap();
+    roll(&store);
+    store.put("Log", "kept", pattern(3, 100)).unwrap();
+    store.put("Log", "kept", pattern(4, 100)).unwrap();
+    store.delete("Log", "gone").unwrap();
+    let unreadable = damage(&store, &pattern(1, 100));
+    std::fs::remove_file(store.path(&unreadable).with_extension("hint")).unwrap();
+    store.compact().unwrap();
+    assert!(store.segments().contains(&unreadable));
+    assert_eq!(store.places_of(&pattern(3, 100)), []);
+    assert_eq!(store.places_of(b"Loggone").len(), 2, "the tombstone is needed still");
+    assert!(!store.contains("Log", "gone").unwrap() && store.contains("Log", "kept").unwrap());
 }
