@@ -259,3 +259,53 @@ mod healing {
         }
     }
 }
+
+#[cfg(feature = "sim")]
+mod compaction {
+    use super::options;
+    use kindlog::disk::sim::SimDisk;
+    use kindlog::fuzzing::compact_picked;
+    use kindlog::{Options, Store};
+
+    const SEGMENT: &str = "00000000.seg";
+
+    fn by_hand() -> Options {
+        options().space_bound(f64::INFINITY)
+    }
+
+    fn with_one_more(disk: &SimDisk, id: &str) -> Store {
+        let store = by_hand().open_on(disk).unwrap();
+        store.put("Log", id, b"value").unwrap();
+        compact_picked(&store, true, |_| false).unwrap();
+        store
+    }
+
+    /// Where a segment had no hint, compaction read it and did not hold it against its digest. With
+    /// the file of another copy of the store in its place a tombstone was dropped as of no use; and
+    /// once the right file was brought back the deleted key was, too. Now such a segment may hold
+    /// anything.
+    #[test]
+    fn a_tombstone_stays_for_a_segment_that_is_not_what_was_sealed() {
+        let disk = SimDisk::new();
+        let store = by_hand().open_on(&disk).unwrap();
+        store.put("Log", "kept", b"value").unwrap();
+        store.close().unwrap();
+        let [disk, copy] = [disk.kill(0), disk.kill(0)];
+        with_one_more(&copy, "b").close().unwrap();
+        let store = with_one_more(&disk, "a");
+        assert!(store.delete("Log", "a").unwrap());
+        compact_picked(&store, true, |_| false).unwrap();
+        store.close().unwrap();
+        let segment = disk.read_file(SEGMENT).unwrap();
+        disk.write_file(SEGMENT, &copy.read_file(SEGMENT).unwrap());
+        // By its hint it opens.
+        let store = by_hand().open_on(&disk).unwrap();
+        disk.remove_file("00000000.hint");
+        compact_picked(&store, false, |number| number == 1).unwrap();
+        store.close().unwrap();
+        disk.write_file(SEGMENT, &segment);
+        let store = by_hand().open_on(&disk).unwrap();
+        let left: Vec<String> = store.scan("Log").keys().map(Result::unwrap).collect();
+        assert_eq!(left, ["kept"], "deleted data is back");
+    }
+}

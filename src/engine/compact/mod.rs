@@ -29,6 +29,9 @@ use crate::log::hint::Hint;
 use crate::state::State;
 
 /// What a sealed segment holds: by its hint, or by reading it.
+///
+/// # Errors
+/// `Corrupt` if it has no hint and is not what was sealed: then it may hold anything.
 fn contents(state: &State, id: SegmentId, sealed: &Sealed) -> Result<Contents> {
     let segment = state.segments.find(id)?;
     match state.segments.read_hint(&segment, |totals| totals.is_of(sealed)) {
