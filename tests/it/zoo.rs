@@ -26,7 +26,7 @@ fn catchers(bug: Bug) -> &'static [&'static str] {
         Bug::OsStaysInProcess => &["processes::", "crash::a_crash_at_every"],
         Bug::SegmentNotSynced | Bug::SegmentNameNotSynced => &["crash::a_crash_at_every"],
         Bug::ManifestNotSynced | Bug::ManifestNameNotSynced => &["crash::a_crash_at_every"],
-        Bug::ManifestRenamedFirst | Bug::TailUnlinkedFirst => &["crash::"],
+        Bug::ManifestRenamedFirst | Bug::TailUnlinkedFirst => &["crash::a_crash_at_every"],
         Bug::SealUnsynced => &["crash::a_crash_at_every"],
         Bug::NoWatermarkCheck | Bug::NoWatermarkBehind => &["damage::damage_below"],
         Bug::NoWatermarkFrame => &["damage::damage_below"],
@@ -36,8 +36,10 @@ fn catchers(bug: Bug) -> &'static [&'static str] {
         Bug::MissingSegmentIsEmpty | Bug::MissingManifestIsNew => &["errors::"],
         Bug::TrustUnsynced | Bug::AppendToTorn | Bug::StaysClean => &["crash::a_crash_at_every"],
         Bug::ReuseRevisions | Bug::HalfBatch => &["crash::a_crash_at_every"],
-        Bug::WriteOnBroken | Bug::SayCertain => &["errors::on_a_simulated_disk::", "faults::"],
-        Bug::IgnoreFailedWrite => &["faults::every_operation"],
+        Bug::WriteOnBroken | Bug::SayCertain => {
+            &["errors::on_a_simulated_disk::", "faults::every_operation_fails"]
+        }
+        Bug::IgnoreFailedWrite => &["faults::every_operation_fails"],
         Bug::HealAlone => &["regressions::healing::"],
         Bug::RetrySync | Bug::NoPoison => &["errors::on_a_simulated_disk::"],
         Bug::OverwriteRing => &["crash::commits_around_the_tail_file"],
