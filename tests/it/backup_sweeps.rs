@@ -8,8 +8,9 @@ use kindlog::disk::sim::{EACCES, EIO, ENOSPC, Fault, Loss, OpKind, SimDisk};
 use kindlog::{Durability, Error, Store};
 
 use crate::oracle::{Found, Oracle};
+use crate::support::full;
 use crate::workload::{Step, delete, delete_prefix};
-use crate::workload::{commit_to, full, is_dead, options, put};
+use crate::workload::{commit_to, is_dead, options, put};
 
 /// A store that was backed up and has gone on since.
 struct Scene {

@@ -10,8 +10,7 @@ use kindlog::disk::sim::{OpKind, SimDisk};
 use kindlog::fuzzing::compact_picked;
 use kindlog::{Batch, Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
 
-use crate::support::{Medium, TestStore, pattern, store_dir};
-use crate::workload::full;
+use crate::support::{Medium, TestStore, full, pattern, store_dir};
 
 /// Compacts when it is told to.
 fn by_hand() -> Options {

@@ -7,9 +7,9 @@ use kindlog::disk::sim::{Loss, SimDisk};
 use kindlog::{Durability, Store};
 
 use crate::oracle::{Change, Crash, Found, Oracle};
+use crate::support::full;
 use crate::workload::{
-    Run, Step, assert_no_strays, brief, commit_to, compacting, everything, full, is_dead, options,
-    put,
+    Run, Step, assert_no_strays, brief, commit_to, compacting, everything, is_dead, options, put,
 };
 
 /// What the sweep of one workload checked.

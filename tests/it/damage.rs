@@ -8,8 +8,9 @@ use kindlog::{Durability, Error, RecoveryReport};
 
 use crate::hints::check_damaged;
 use crate::oracle::{Crash, Found, Oracle};
+use crate::support::full;
 use crate::workload::{
-    Run, Step, Went, compacting, delete, delete_prefix, everything, full, options, put,
+    Run, Step, Went, compacting, delete, delete_prefix, everything, options, put,
 };
 
 const SECTOR: usize = 512;

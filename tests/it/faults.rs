@@ -7,8 +7,9 @@ use kindlog::disk::sim::{EACCES, EIO, EMFILE, ENOSPC, Fault, Loss, OpKind, SimDi
 use kindlog::{Durability, Error, Options};
 
 use crate::oracle::Crash;
+use crate::support::full;
 use crate::workload::{
-    Run, Step, Went, assert_no_strays, brief, compacting, everything, full, options, put,
+    Run, Step, Went, assert_no_strays, brief, compacting, everything, options, put,
 };
 
 const FAULTS: [Fault; 9] = [

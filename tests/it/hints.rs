@@ -7,8 +7,8 @@ use kindlog::disk::sim::{ENOSPC, Fault, Loss, OpKind, SimDisk};
 use kindlog::{Batch, Durability, Error, Options, RecoveryReport, Store};
 
 use crate::oracle::{Found, Oracle, read_all};
-use crate::support::pattern;
-use crate::workload::{Run, Step, delete, delete_prefix, everything, full, options, put};
+use crate::support::{full, pattern};
+use crate::workload::{Run, Step, delete, delete_prefix, everything, options, put};
 
 /// Everything that reading tells: resources both ways, counts, and the figures of each kind and
 /// segment.

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use kindlog::{Batch, Durability, Error, Options, Store};
 
+use crate::support::full;
 use crate::support::{DURABILITIES, fork, pattern, store_dir};
 
 const STORE: &str = "KINDLOG_TEST_CHILD_STORE";
@@ -163,16 +164,20 @@ fn a_child_that_commits() {
 
 #[test]
 fn a_killed_process_leaves_all_that_was_acknowledged_and_a_prefix_of_all() {
+    let rounds = if full() { 700 } else { 6 };
     for durability in DURABILITIES {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = store_dir(&dir);
+        let mut dir = tempfile::tempdir().expect("a temporary directory");
         let mut found = 0;
-        for round in 0..6 {
+        for round in 0..rounds {
+            if round % 30 == 29 {
+                (dir, found) = (tempfile::tempdir().expect("a temporary directory"), 0);
+            }
+            let path = store_dir(&dir);
             let mut child = Process::start("a_child_that_commits", &path, durability);
             let began = child.hear().expect("a number").parse::<u64>().expect("a number");
             assert_eq!(began, found, "the child and this process find the same");
             let mut acknowledged = began;
-            for _ in 0..10 + round * 23 {
+            for _ in 0..10 + round % 30 * 23 {
                 acknowledged = child.hear().expect("a number").parse().expect("a number");
             }
             child.kill();

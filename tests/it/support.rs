@@ -27,6 +27,11 @@ pub(crate) fn agent(name: &str, runs: u64) -> Agent {
     Agent { name: name.to_owned(), runs }
 }
 
+/// Whether the long form of the sweeps was asked for.
+pub(crate) fn full() -> bool {
+    std::env::var_os("KINDLOG_FULL").is_some_and(|value| value == "1")
+}
+
 pub(crate) const DURABILITIES: [Durability; 3] =
     [Durability::Sync, Durability::Os, Durability::Buffered];
 

@@ -12,11 +12,6 @@ use crate::oracle::{Change, Fate, Oracle, value};
 
 use Durability::{Buffered, Os, Sync};
 
-/// Whether the long form of the sweeps was asked for.
-pub(crate) fn full() -> bool {
-    std::env::var_os("KINDLOG_FULL").is_some_and(|value| value == "1")
-}
-
 /// Small segments, and a background that syncs only when it is told to.
 pub(crate) fn options() -> Options {
     let options = Options::new().segment_size(MIN_SEGMENT_SIZE);
