@@ -16,7 +16,7 @@ use crate::sync::Mutex;
 /// A store with fewer bytes has no reserve.
 const MIN_STORE_LEN: u64 = 1 << 20;
 /// The reserve is this share of the log, within these limits.
-const SHARE: u64 = 64;
+const SHARE: u64 = 128;
 const MIN_LEN: u64 = 256 << 10;
 const MAX_LEN: u64 = 4 << 20;
 
