@@ -254,16 +254,27 @@ pub(crate) fn files(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Copies a store that is open, with nobody writing to it. Its background thread may be busy, so
+/// Copies a store that is open, with nobody writing to it. Its background threads may be busy, so
 /// what depends on others is copied first: the manifest on the segments, these on the tail file.
+/// Compaction removes segments: if the manifest is another one afterwards, all is copied again.
 fn copy_as_killed(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("make the copy's directory");
-    let copy = |name: &str| {
-        let _gone_meanwhile = fs::copy(from.join(name), to.join(name));
-    };
-    copy("MANIFEST");
-    files(from).iter().filter(|name| *name != "MANIFEST" && *name != "TAIL").for_each(|n| copy(n));
-    copy("TAIL");
+    let manifest = || fs::read(from.join("MANIFEST")).ok();
+    loop {
+        let before = manifest();
+        fs::create_dir(to).expect("make the copy's directory");
+        let copy = |name: &str| {
+            let _gone_meanwhile = fs::copy(from.join(name), to.join(name));
+        };
+        copy("MANIFEST");
+        let first_and_last = ["MANIFEST", "TAIL"];
+        let others = files(from).into_iter().filter(|name| !first_and_last.contains(&&**name));
+        others.for_each(|name| copy(&name));
+        copy("TAIL");
+        if manifest() == before {
+            return;
+        }
+        fs::remove_dir_all(to).expect("remove the copy");
+    }
 }
 
 /// Bytes that tell where they were written for: different for each number, and of any length.
