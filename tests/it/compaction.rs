@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use kindlog::disk::sim::{OpKind, SimDisk};
+use kindlog::disk::sim::{Loss, OpKind, SimDisk};
 use kindlog::fuzzing::compact_picked;
 use kindlog::{Batch, Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
 
@@ -294,6 +294,31 @@ fn a_commit_in_flight_is_told_where_what_it_replaces_has_gone() {
     assert_eq!(abc(store), expected);
     test_store.reopen();
     assert_eq!(abc(&test_store), expected);
+}
+
+/// In the small, and with many more power losses than the sweeps have for each operation.
+#[test]
+fn power_loss_in_any_operation_of_a_compaction_loses_nothing() {
+    let store = TestStore::on(Medium::Sim(SimDisk::new()), by_hand());
+    put_all(&store, ["a", "b/1", "c"], b"old");
+    end_segment(&store);
+    delete_a_and_b(&store);
+    end_segment(&store);
+    for n in 0.. {
+        let disk = store.disk().kill(0).power_loss(Loss::Nothing);
+        let dying = by_hand().open_on(&disk).unwrap();
+        disk.crash_after(disk.ops() + n);
+        let died = dying.compact().is_err();
+        for seed in 0..24 {
+            let left = by_hand().open_on(&disk.power_loss(Loss::Seed(seed)));
+            let left = left.unwrap_or_else(|error| panic!("operation {n}, seed {seed}: {error}"));
+            let ids: Vec<String> = left.scan("Log").keys().map(Result::unwrap).collect();
+            assert_eq!(ids, ["c"], "operation {n}, seed {seed}");
+        }
+        if !died {
+            break;
+        }
+    }
 }
 
 /// A thousand in the full form.

@@ -59,7 +59,7 @@ fn catchers(bug: Bug) -> &'static [&'static str] {
         Bug::NewerFilesAreNewer | Bug::DamageNeedsNoTombstone => &["compaction::a_tombstone"],
         Bug::MoveOverNewer => &["compaction::what_is_written"],
         Bug::NoFollow => &["compaction::a_commit_in_flight"],
-        Bug::CopyNotSynced | Bug::CopyNameNotSynced => &["crash::a_crash_at_every_operation_of"],
+        Bug::CopyNotSynced | Bug::CopyNameNotSynced => &["compaction::power_loss"],
         Bug::InputsUnlinkedFirst | Bug::RetireUnsynced => &["crash::a_crash_at_every_operation_of"],
         Bug::RetireLive => &["compaction::a_damaged_record"],
         Bug::LetGoPinned => &["compaction::a_snapshot"],
