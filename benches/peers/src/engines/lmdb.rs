@@ -1,0 +1,125 @@
+//! LMDB, through heed.
+//!
+//! Without syncs LMDB keeps what returned over `kill -9`, but after power loss the whole file may
+//! be unusable, not only the newest commits: at `Os` it promises less than a store with a log does.
+
+use std::ops::Bound;
+use std::path::Path;
+
+use heed::types::Bytes;
+use heed::{Database, Env, EnvFlags, EnvOpenOptions};
+
+use crate::engine::{Each, Engine, Key, Level, Put, Result, Role, Spec};
+
+pub const SPEC: Spec = Spec {
+    name: "lmdb",
+    package: "heed",
+    settings: "map of 64 GiB, NORDAHEAD; os: NOSYNC (after power loss the file may be unusable); \
+               a read transaction a get",
+    survives_kill: true,
+    role: Role::Store,
+    open: |dir, level| open(dir, level, EnvFlags::empty()),
+};
+
+pub const WRITEMAP: Spec = Spec {
+    name: "lmdb-writemap",
+    package: "heed",
+    settings: "as lmdb, and WRITEMAP: a stray write of the program can damage the file",
+    survives_kill: true,
+    role: Role::Store,
+    open: |dir, level| open(dir, level, EnvFlags::WRITE_MAP),
+};
+
+/// Address space, not memory or disk: larger than any data set here.
+const MAP_BYTES: usize = 64 << 30;
+
+#[expect(unsafe_code, reason = "the caller of LMDB vouches that nobody else changes the file")]
+fn open(dir: &Path, level: Level, flags: EnvFlags) -> Result<Box<dyn Engine>> {
+    let mut flags = flags | EnvFlags::NO_READ_AHEAD;
+    if level == Level::Os {
+        flags |= EnvFlags::NO_SYNC;
+    }
+    let mut options = EnvOpenOptions::new();
+    options.map_size(MAP_BYTES);
+    // SAFETY: the directory is this process's own, and neither flag lets LMDB skip its locks.
+    let env = unsafe { options.flags(flags).open(dir)? };
+    let mut write = env.write_txn()?;
+    let records = env.create_database(&mut write, None)?;
+    write.commit()?;
+    Ok(Box::new(Lmdb { env, records }))
+}
+
+struct Lmdb {
+    env: Env,
+    records: Database<Bytes, Bytes>,
+}
+
+impl Engine for Lmdb {
+    fn put(&self, key: Key<'_>, value: &[u8]) -> Result<()> {
+        self.put_batch(&[(key, value)])
+    }
+
+    fn put_batch(&self, batch: &[Put<'_>]) -> Result<()> {
+        let mut write = self.env.write_txn()?;
+        for (key, value) in batch {
+            self.records.put(&mut write, key.bytes(), value)?;
+        }
+        Ok(write.commit()?)
+    }
+
+    fn get(&self, key: Key<'_>, found: Each<'_>) -> Result<bool> {
+        let read = self.env.read_txn()?;
+        Ok(self.records.get(&read, key.bytes())?.map(found).is_some())
+    }
+
+    fn scan(&self, from: Key<'_>, limit: usize, each: Each<'_>) -> Result<u64> {
+        let read = self.env.read_txn()?;
+        let range = (Bound::Included(from.bytes()), Bound::Unbounded);
+        let mut count = 0;
+        for record in self.records.range(&read, &range)?.take(limit) {
+            let (key, value) = record?;
+            if !key.starts_with(from.kind_prefix()) {
+                break;
+            }
+            each(value);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn keys(&self, kind: Key<'_>, each: Each<'_>) -> Result<u64> {
+        let read = self.env.read_txn()?;
+        let mut count = 0;
+        for record in self.records.prefix_iter(&read, kind.kind_prefix())? {
+            each(record?.0);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn delete_kind(&self, kind: Key<'_>) -> Result<u64> {
+        let mut end = kind.kind_prefix().to_vec();
+        end.pop();
+        end.push(b'/' + 1);
+        let range = (Bound::Included(kind.kind_prefix()), Bound::Excluded(end.as_slice()));
+        let mut write = self.env.write_txn()?;
+        let deleted = self.records.delete_range(&mut write, &range)?;
+        write.commit()?;
+        Ok(deleted as u64)
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(self.env.force_sync()?)
+    }
+
+    /// It reuses pages, and gives none back but by a copy of the whole.
+    fn compact(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        self.env.force_sync()?;
+        self.env.prepare_for_closing().wait();
+        Ok(())
+    }
+}

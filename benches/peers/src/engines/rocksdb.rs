@@ -1,0 +1,134 @@
+//! RocksDB, through rust-rocksdb.
+
+use std::path::Path;
+
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions,
+    WriteBatch, WriteOptions,
+};
+
+use super::CACHE_BYTES;
+use crate::engine::{Each, Engine, Key, Level, Put, Result, Role, Spec};
+
+pub const SPEC: Spec = Spec {
+    name: "rocksdb",
+    package: "librocksdb-sys",
+    settings: "block cache 1 GiB, bloom filter of 10 bits, LZ4, 2 background jobs, \
+               level_compaction_dynamic_level_bytes, pinned gets; os: WAL without sync; \
+               sync: WAL with sync",
+    survives_kill: true,
+    role: Role::Store,
+    open: |dir, level| open(dir, level),
+};
+
+fn open(dir: &Path, level: Level) -> Result<Box<dyn Engine>> {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES as usize));
+    table.set_bloom_filter(10.0, false);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_block_based_table_factory(&table);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_max_background_jobs(2);
+    options.set_bytes_per_sync(1 << 20);
+    let mut write = WriteOptions::default();
+    write.set_sync(level == Level::Sync);
+    Ok(Box::new(Rocks { db: DB::open(&options, dir)?, write }))
+}
+
+struct Rocks {
+    db: DB,
+    write: WriteOptions,
+}
+
+/// Past the last key of a kind.
+fn kind_end(kind: Key<'_>) -> Vec<u8> {
+    let mut end = kind.kind_prefix().to_vec();
+    end.pop();
+    end.push(b'/' + 1);
+    end
+}
+
+impl Rocks {
+    fn within(kind: Key<'_>) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(kind_end(kind));
+        options
+    }
+}
+
+impl Engine for Rocks {
+    fn put(&self, key: Key<'_>, value: &[u8]) -> Result<()> {
+        Ok(self.db.put_opt(key.bytes(), value, &self.write)?)
+    }
+
+    fn put_batch(&self, puts: &[Put<'_>]) -> Result<()> {
+        let mut batch = WriteBatch::default();
+        for (key, value) in puts {
+            batch.put(key.bytes(), value);
+        }
+        Ok(self.db.write_opt(batch, &self.write)?)
+    }
+
+    fn get(&self, key: Key<'_>, found: Each<'_>) -> Result<bool> {
+        Ok(self.db.get_pinned(key.bytes())?.map(|value| found(&value)).is_some())
+    }
+
+    fn scan(&self, from: Key<'_>, limit: usize, each: Each<'_>) -> Result<u64> {
+        let mut records = self.db.raw_iterator_opt(Rocks::within(from));
+        records.seek(from.bytes());
+        let mut count = 0;
+        while count < limit as u64 {
+            let Some(value) = records.value() else { break };
+            each(value);
+            count += 1;
+            records.next();
+        }
+        records.status()?;
+        Ok(count)
+    }
+
+    fn keys(&self, kind: Key<'_>, each: Each<'_>) -> Result<u64> {
+        let mut records = self.db.raw_iterator_opt(Rocks::within(kind));
+        records.seek(kind.bytes());
+        let mut count = 0;
+        while let Some(key) = records.key() {
+            each(key);
+            count += 1;
+            records.next();
+        }
+        records.status()?;
+        Ok(count)
+    }
+
+    /// By a range delete; it gives no count, so the keys are counted first.
+    fn delete_kind(&self, kind: Key<'_>) -> Result<u64> {
+        let from = IteratorMode::From(kind.bytes(), Direction::Forward);
+        let mut deleted = 0;
+        for record in self.db.iterator_opt(from, Rocks::within(kind)) {
+            record?;
+            deleted += 1;
+        }
+        let mut batch = WriteBatch::default();
+        batch.delete_range(kind.bytes(), kind_end(kind).as_slice());
+        self.db.write_opt(batch, &self.write)?;
+        Ok(deleted)
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(self.db.flush_wal(true)?)
+    }
+
+    fn compact(&mut self) -> Result<bool> {
+        self.db.flush()?;
+        self.db.compact_range::<&[u8], &[u8]>(None, None);
+        Ok(true)
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        self.sync()
+    }
+}

@@ -1,0 +1,229 @@
+//! kindlog measured against other embedded stores: one data set, one set of workloads, equal
+//! durability, one run. README.md says how, and how a program in another language takes part.
+
+mod data;
+mod engine;
+mod engines;
+mod line;
+mod machine;
+mod measure;
+mod report;
+mod runner;
+mod workloads;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::data::{Keys, Values};
+use crate::engine::{Level, Result};
+use crate::runner::{Participant, Plan};
+use crate::workloads::Context;
+
+#[derive(Parser)]
+#[command(about = "kindlog measured against other embedded stores")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Measures, and writes a file of JSON lines.
+    Run(RunArgs),
+    /// Writes tables and charts from such files.
+    Report(ReportArgs),
+    /// Lists the workloads and the stores.
+    List,
+    /// Prints the first records of the data set, for programs in other languages to compare.
+    Dataset(DatasetArgs),
+    /// One workload of one store, in this process.
+    #[command(hide = true)]
+    Child(ChildArgs),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Stores, with commas; all that this program was built with.
+    #[arg(long, value_delimiter = ',')]
+    engines: Vec<String>,
+    /// Workloads, with commas; all.
+    #[arg(long, value_delimiter = ',')]
+    workloads: Vec<String>,
+    /// Records, 1,000,000 unless given.
+    #[arg(long)]
+    records: Option<u64>,
+    /// The values' length in bytes: 200, 1024, 16384.
+    #[arg(long, default_value_t = 200)]
+    value: usize,
+    /// How often all is done, 3 times unless given; figures are medians.
+    #[arg(long)]
+    runs: Option<u32>,
+    /// 10,000 records, once.
+    #[arg(long)]
+    quick: bool,
+    /// One more store, run by a program: NAME=COMMAND. README.md says what it has to do.
+    #[arg(long)]
+    external: Vec<String>,
+    /// Where the stores lie meanwhile.
+    #[arg(long, default_value = "target/stores")]
+    dir: PathBuf,
+    /// Where the figures go.
+    #[arg(long, default_value = "target/results.jsonl")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+struct ReportArgs {
+    /// Files of results; the charts are the first one's.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// The folder with benchmarks.md, whose marked part is replaced.
+    #[arg(long, default_value = "../../docs")]
+    docs: PathBuf,
+    /// Also if the machine was busy with something else; the page then says so.
+    #[arg(long)]
+    loaded: bool,
+    /// Prints the tables and changes no file.
+    #[arg(long)]
+    print: bool,
+}
+
+#[derive(Args)]
+struct DatasetArgs {
+    #[arg(long, default_value_t = 1_000_000)]
+    records: u64,
+    #[arg(long, default_value_t = 200)]
+    value: usize,
+    /// How many to print.
+    #[arg(long, default_value_t = 3)]
+    count: usize,
+}
+
+#[derive(Args)]
+struct ChildArgs {
+    #[arg(long)]
+    engine: String,
+    #[arg(long)]
+    workload: String,
+    #[arg(long)]
+    dir: PathBuf,
+    #[arg(long)]
+    level: Level,
+    #[arg(long)]
+    records: u64,
+    #[arg(long)]
+    value: usize,
+    #[arg(long)]
+    threads: u64,
+    #[arg(long)]
+    ops: u64,
+    #[arg(long)]
+    settle_ms: u64,
+    #[arg(long)]
+    acked: u64,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Run(args) => run(args),
+        Verb::Report(args) => report::report(&args.files, &args.docs, args.loaded, args.print),
+        Verb::List => list(),
+        Verb::Dataset(args) => dataset(&args),
+        Verb::Child(args) => child(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: RunArgs) -> Result<()> {
+    let mut engines = Vec::new();
+    let all = engines::all().into_iter();
+    let known: Vec<_> = all.map(|spec| spec.name.to_owned()).collect();
+    for name in if args.engines.is_empty() { &known } else { &args.engines } {
+        let spec = engines::named(name).ok_or_else(|| {
+            format!("no store {name}: this program was built with {}", known.join(", "))
+        })?;
+        engines.push(Participant::Own(spec));
+    }
+    for external in &args.external {
+        engines.push(Participant::external(external)?);
+    }
+    for name in &args.workloads {
+        workloads::named(name).ok_or_else(|| format!("no workload {name}: see list"))?;
+    }
+    let asked = |name: &str| args.workloads.is_empty() || args.workloads.iter().any(|w| w == name);
+    let plan = Plan {
+        engines,
+        workloads: workloads::ALL.iter().filter(|workload| asked(workload.name)).collect(),
+        records: args.records.unwrap_or(if args.quick { 10_000 } else { 1_000_000 }),
+        value_len: args.value,
+        runs: args.runs.unwrap_or(if args.quick { 1 } else { 3 }),
+        settle_ms: if args.quick { 300 } else { 2000 },
+        dir: args.dir,
+    };
+    if !(1000..=u64::from(u32::MAX)).contains(&plan.records) {
+        return Err("--records wants 1,000 to 4,294,967,295".into());
+    }
+    Values::new(plan.value_len)?;
+    match runner::run(&plan, &args.out)? {
+        0 => Ok(()),
+        failed => Err(format!("{failed} failed: {} says why", args.out.display()).into()),
+    }
+}
+
+fn list() -> Result<()> {
+    for workload in workloads::ALL {
+        println!("{:6} {}", workload.name, workload.about);
+    }
+    println!();
+    for spec in engines::all() {
+        println!("{:18} {:26} {}", spec.name, machine::version(spec), spec.settings);
+    }
+    Ok(())
+}
+
+fn dataset(args: &DatasetArgs) -> Result<()> {
+    let values = Values::new(args.value)?;
+    let in_order: Vec<u32> = data::in_order(args.records).map(|record| record as u32).collect();
+    for (name, order) in [("in order", in_order), ("at random", data::shuffled(args.records))] {
+        println!("{name}");
+        for record in order.iter().take(args.count) {
+            let record = u64::from(*record);
+            let keys = Keys::of(std::iter::once(record));
+            let value = values.of(record, 0);
+            let hex: String = value.iter().take(48).map(|byte| format!("{byte:02x}")).collect();
+            println!(
+                "{record} {} {} {hex}... CRC-32 {:08x}",
+                keys.get(0).joined,
+                value.len(),
+                crc32fast::hash(value)
+            );
+        }
+    }
+    Ok(())
+}
+
+fn child(args: ChildArgs) -> Result<()> {
+    let spec = engines::named(&args.engine).ok_or("no such store")?;
+    let workload = workloads::named(&args.workload).ok_or("no such workload")?;
+    let context = Context {
+        spec,
+        dir: args.dir,
+        level: args.level,
+        records: args.records,
+        value_len: args.value,
+        threads: args.threads,
+        ops: args.ops,
+        settle: Duration::from_millis(args.settle_ms),
+        acked: args.acked,
+    };
+    (workload.run)(&context)
+}

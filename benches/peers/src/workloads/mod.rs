@@ -1,0 +1,243 @@
+//! What is measured, by the names of the tables. Each runs in a process of its own.
+
+mod latency;
+mod mixed;
+mod open;
+mod reads;
+mod remove;
+mod scans;
+mod space;
+mod writes;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::data::{self, Keys, Values};
+use crate::engine::{Engine, Level, Result, Role, Spec};
+use crate::line;
+
+/// A workload, and what it starts from.
+pub struct Workload {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub needs: Needs,
+    pub store: Store,
+    pub level: Level,
+    pub threads: u64,
+    /// The operations of all threads, for so many records.
+    pub ops: fn(u64) -> u64,
+    pub run: fn(&Context) -> Result<()>,
+}
+
+/// What a workload starts from, and leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// An empty directory, removed afterwards.
+    Fresh,
+    /// An empty directory, in which W2 leaves the loaded store.
+    Loads,
+    /// The loaded store, as the workload before left it.
+    Loaded,
+}
+
+/// Which stores and limits can do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    Writes,
+    DurableWrites,
+    Reads,
+    Changes,
+    Files,
+}
+
+impl Needs {
+    pub fn met_by(self, role: Role) -> bool {
+        match role {
+            Role::Store => true,
+            Role::Reader => self == Needs::Reads,
+            Role::Memory => matches!(self, Needs::Writes | Needs::Reads | Needs::Changes),
+            Role::Log => matches!(self, Needs::Writes | Needs::DurableWrites),
+        }
+    }
+}
+
+/// What the process of one workload was asked to do.
+pub struct Context {
+    pub spec: &'static Spec,
+    pub dir: PathBuf,
+    pub level: Level,
+    pub records: u64,
+    pub value_len: usize,
+    pub threads: u64,
+    pub ops: u64,
+    /// How long nothing may change on disk for a store to count as idle.
+    pub settle: Duration,
+    /// O1b: how many puts the killed process is known to have acknowledged.
+    pub acked: u64,
+}
+
+impl Context {
+    pub fn open(&self) -> Result<Box<dyn Engine>> {
+        (self.spec.open)(&self.dir, self.level)
+    }
+
+    /// The loaded store; what has no files is loaded first.
+    pub fn open_loaded(&self) -> Result<Box<dyn Engine>> {
+        let engine = self.open()?;
+        if self.spec.role == Role::Memory {
+            self.load(&*engine)?;
+        }
+        Ok(engine)
+    }
+
+    /// Puts all records, at random, in batches of 100.
+    pub fn load(&self, engine: &dyn Engine) -> Result<()> {
+        self.put_in_batches(engine, &data::shuffled(self.records), 0)
+    }
+
+    pub fn put_in_batches(&self, engine: &dyn Engine, order: &[u32], version: u64) -> Result<()> {
+        let values = self.values()?;
+        for chunk in order.chunks(100) {
+            let keys = Keys::of(chunk.iter().map(|record| u64::from(*record)));
+            let puts = keys.iter().zip(chunk);
+            let puts = puts.map(|(key, record)| (key, values.of(u64::from(*record), version)));
+            engine.put_batch(&puts.collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    pub fn values(&self) -> Result<Values> {
+        Values::new(self.value_len)
+    }
+
+    /// What a process reports: the metric's name ends in its unit.
+    pub fn figure(&self, metric: &str, value: f64) {
+        line::print_figure(metric, value);
+    }
+
+    pub fn rate(&self, metric: &str, count: u64, time: Duration) {
+        self.figure(metric, count as f64 / time.as_secs_f64());
+    }
+
+    pub fn logical_bytes(&self) -> f64 {
+        (self.records * (data::KEY_LEN + self.value_len) as u64) as f64
+    }
+}
+
+const fn of(name: &'static str, about: &'static str, run: fn(&Context) -> Result<()>) -> Workload {
+    Workload {
+        name,
+        about,
+        needs: Needs::Changes,
+        store: Store::Loaded,
+        level: Level::Os,
+        threads: 1,
+        ops: |records| records,
+        run,
+    }
+}
+
+const fn write(
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Context) -> Result<()>,
+) -> Workload {
+    Workload { needs: Needs::Writes, store: Store::Fresh, ..of(name, about, run) }
+}
+
+const fn read(
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Context) -> Result<()>,
+) -> Workload {
+    Workload { needs: Needs::Reads, ..of(name, about, run) }
+}
+
+const fn two_threads(workload: Workload) -> Workload {
+    Workload { threads: 2, ops: |records| 2 * records, ..workload }
+}
+
+/// O1b's first half: writes until it is killed.
+pub const KILLED: &str = "O1b-write";
+
+/// All of them, in the order in which they run: those before W2 each in a directory of their own,
+/// those behind it in the store that it loaded.
+pub const ALL: &[Workload] = &[
+    write("W1", "put in key order, one a commit", writes::in_order),
+    write("W2b", "put at random, 100 a commit", writes::batches),
+    Workload {
+        needs: Needs::DurableWrites,
+        level: Level::Sync,
+        ops: |records| (records / 100).max(200),
+        ..write("W3", "put at random, an fsync each", writes::at_random)
+    },
+    Workload {
+        needs: Needs::DurableWrites,
+        level: Level::Sync,
+        threads: 8,
+        ops: |records| (records / 25).max(800),
+        ..write("W3b", "put at random, an fsync each, 8 threads", writes::at_random)
+    },
+    Workload {
+        needs: Needs::Files,
+        ops: |records| (records / 5).max(2000),
+        ..write("O1b", "open after kill -9 amid puts, first get", open::after_kill)
+    },
+    Workload {
+        needs: Needs::Changes,
+        ..write("MEM", "memory while loading, one put a commit", space::memory)
+    },
+    Workload {
+        needs: Needs::Files,
+        ops: |records| 5 * records,
+        ..write("S1", "bytes on disk: loaded, overwritten 5 times, compacted", space::on_disk)
+    },
+    Workload {
+        needs: Needs::Changes,
+        ops: |records| 2 * records,
+        ..write("L1", "latency of overwriting puts beside a reader", latency::beside)
+    },
+    Workload {
+        store: Store::Loads,
+        ..write("W2", "put at random, one a commit", writes::at_random)
+    },
+    Workload {
+        needs: Needs::Files,
+        ..of("O1", "open after a clean close, first get", open::after_close)
+    },
+    Workload { needs: Needs::Files, ..of("CP", "compact all of it", space::compact) },
+    read("R1", "get at random", reads::uniform),
+    two_threads(read("R1x2", "get at random, 2 threads", reads::uniform)),
+    read("R1z", "get, zipfian", reads::zipfian),
+    two_threads(read("R1zx2", "get, zipfian, 2 threads", reads::zipfian)),
+    read("R2", "get what is missing", reads::missing),
+    read("R3", "list kinds with values", scans::values),
+    read("R3b", "list kinds, keys only", scans::keys),
+    Workload {
+        ops: |records| (records / 20).max(500),
+        ..read("R3c", "scan of 100 from a random key", scans::short)
+    },
+    of("M1", "YCSB A: half gets, half puts, zipfian", mixed::a),
+    two_threads(of("M1x2", "YCSB A, 2 threads", mixed::a)),
+    of("M2", "YCSB B: 95 % gets, 5 % puts", mixed::b),
+    two_threads(of("M2x2", "YCSB B, 2 threads", mixed::b)),
+    of("MC", "YCSB C: gets", mixed::c),
+    of("M3", "YCSB F: half gets, half read-modify-writes", mixed::f),
+    two_threads(of("M3x2", "YCSB F, 2 threads", mixed::f)),
+    Workload {
+        ops: |records| (records / 20).max(500),
+        ..of("ME", "YCSB E: 95 % scans of 1 to 100, 5 % inserts", mixed::e)
+    },
+    of("D1", "delete a kind, an eighth of the records", remove::kind),
+];
+
+/// Not in the tables, and in no list of a user.
+const WRITER: Workload = Workload {
+    needs: Needs::Files,
+    ops: |records| (records / 5).max(2000),
+    ..write(KILLED, "puts until it is killed", open::until_killed)
+};
+
+pub fn named(name: &str) -> Option<&'static Workload> {
+    ALL.iter().chain([&WRITER]).find(|workload| workload.name == name)
+}
