@@ -166,7 +166,8 @@ fn run(args: RunArgs) -> Result<()> {
         records: args.records.unwrap_or(if args.quick { 10_000 } else { 1_000_000 }),
         value_len: args.value,
         runs: args.runs.unwrap_or(if args.quick { 1 } else { 3 }),
-        settle_ms: if args.quick { 300 } else { 2000 },
+        // kindlog looks every second whether it is idle.
+        settle_ms: if args.quick { 2400 } else { 4000 },
         dir: args.dir,
     };
     if !(1000..=u64::from(u32::MAX)).contains(&plan.records) {

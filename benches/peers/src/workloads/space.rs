@@ -17,7 +17,7 @@ pub fn on_disk(context: &Context) -> Result<()> {
     let mut engine = context.open()?;
     context.load(&*engine)?;
     engine.sync()?;
-    settled(context, "loaded_ratio")?;
+    settled(context, "loaded_ratio", context.settle / 8)?;
     let stream = Stream::new(11, 0);
     for version in 0..context.ops / context.records {
         let first = version * context.records;
@@ -26,19 +26,19 @@ pub fn on_disk(context: &Context) -> Result<()> {
         context.put_in_batches(&*engine, &order, version + 1)?;
     }
     engine.sync()?;
-    settled(context, "overwritten_ratio")?;
+    settled(context, "overwritten_ratio", context.settle)?;
     if engine.compact()? {
         engine.sync()?;
-        settled(context, "compacted_ratio")?;
+        settled(context, "compacted_ratio", context.settle / 8)?;
     }
     engine.close()
 }
 
 /// Waits until nothing has changed on disk for a while.
-fn settled(context: &Context, metric: &str) -> Result<()> {
+fn settled(context: &Context, metric: &str, settle: Duration) -> Result<()> {
     let start = Instant::now();
     let (mut bytes, mut since) = (bytes_on_disk(&context.dir)?, Instant::now());
-    while since.elapsed() < context.settle && start.elapsed() < LONGEST {
+    while since.elapsed() < settle && start.elapsed() < LONGEST {
         thread::sleep(Duration::from_millis(50));
         let now = bytes_on_disk(&context.dir)?;
         if now != bytes {
