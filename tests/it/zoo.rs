@@ -57,7 +57,7 @@ fn catchers(bug: Bug) -> &'static [&'static str] {
         Bug::ViewWithoutLock | Bug::HalfBatchVisible => &["concurrency::"],
         Bug::DropTombstones | Bug::DropPrefixTombstones => &["compaction::a_tombstone"],
         Bug::NewerFilesAreNewer | Bug::DamageNeedsNoTombstone => &["compaction::a_tombstone"],
-        Bug::MoveOverNewer => &["compaction::what_is_written"],
+        Bug::MoveOverNewer => &["compaction::what_is_written", "compaction::everything_goes_on"],
         Bug::NoFollow => &["compaction::a_commit_in_flight"],
         Bug::CopyNotSynced | Bug::CopyNameNotSynced => &["compaction::power_loss"],
         Bug::InputsUnlinkedFirst | Bug::RetireUnsynced => &["crash::a_crash_at_every_operation_of"],
