@@ -38,6 +38,8 @@ mod regressions;
 mod regressions_compaction;
 #[cfg(feature = "sim")]
 mod replay;
+#[cfg(feature = "sim")]
+mod reserve;
 mod round_trip;
 mod salvage;
 mod stress;

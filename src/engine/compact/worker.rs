@@ -93,7 +93,7 @@ fn bring_down(state: &State, pressure: Pressure) -> Result<()> {
         let (candidates, space) = survey(state, pressure != Pressure::Load);
         match plan(&candidates, &space, &policy(state, pressure)) {
             Plan::Rest => return Ok(()),
-            Plan::Roll => roll::end_early(state)?,
+            Plan::Roll => state.reserve.with(|| roll::end_early(state))?,
             Plan::Compact(inputs) => match run(state, &inputs, true) {
                 Err(error) if error.is_storage_full() => {
                     // With what is kept back for this there is room for the one that takes least.
