@@ -172,6 +172,11 @@ zoo! {
     /// Retired segments are let go although a snapshot reads them.
     LetGoPinned breaks "views",
 
+    /// What is kept back for a full disk is never given up.
+    KeepReserve breaks "full disk",
+    /// Opening, closing and compaction do without what is kept back for a full disk.
+    ReserveForDeletes breaks "full disk",
+
     /// A hint is believed whatever part of its segment it tells of.
     StaleHint breaks "hints",
     /// After an unclean stop the hint of the segment that was written is used.

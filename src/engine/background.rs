@@ -45,11 +45,8 @@ fn run(state: &State) {
             }
         }
         clean(state);
+        keep_reserve(state);
         write_hints(state);
-        let log_len = state.segments.all().iter().map(|segment| segment.len()).sum();
-        if let Err(error) = state.reserve.keep(log_len) {
-            event!(debug, "no reserve: {error}");
-        }
     }
 }
 
@@ -58,7 +55,8 @@ fn sync_due(state: &State) -> Result<()> {
     group::sync(state, &mut order)
 }
 
-/// Takes down, durably, that full segments end where they end.
+/// Takes down, durably, that full segments end where they end. Their hints are due then: on a full
+/// disk they would take the room of the next manifest.
 pub(crate) fn seal_rolled(state: &State) -> Result<()> {
     let _one_at_a_time = state.sealing.lock();
     loop {
@@ -76,13 +74,22 @@ pub(crate) fn seal_rolled(state: &State) -> Result<()> {
         // The room ahead that was never used. The length is already what counts.
         let _ = segment.file.set_len(length);
         state.order.lock().rolled.retain(|rolled| rolled.segment.id != segment.id);
-        write_hint(state, &segment, &contents);
+        state.hints_due.lock().push((segment, contents));
     }
 }
 
-/// Writes the hints that sealed segments lack. What fails is left to the next open.
+/// Sees to it that a full disk can be emptied. Before hints are written: they can wait.
+pub(crate) fn keep_reserve(state: &State) {
+    let log_len = state.segments.all().iter().map(|segment| segment.len()).sum();
+    if let Err(error) = state.reserve.keep(log_len) {
+        event!(debug, "no reserve: {error}");
+    }
+}
+
+/// Writes the hints that sealed segments lack, unless the disk is full. What fails is left to the
+/// next open.
 pub(crate) fn write_hints(state: &State) {
-    loop {
+    while !state.reserve.is_short() {
         let Some((segment, contents)) = state.hints_due.lock().pop() else { return };
         write_hint(state, &segment, &contents);
     }

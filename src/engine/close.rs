@@ -45,8 +45,11 @@ pub(crate) fn close(state: &State) -> Result<()> {
     let last = order.active.as_ref().map(|active| (active.segment.clone(), active.end()));
     let hinted = order.hinted;
     drop(order);
+    background::keep_reserve(state);
     background::write_hints(state);
-    if let (Ok(()), Some((segment, end))) = (&closed, last) {
+    if let (Ok(()), Some((segment, end))) = (&closed, last)
+        && !state.reserve.is_short()
+    {
         hint_last(state, &segment, hinted, end);
     }
     drop(state.lock.lock().take());
@@ -92,7 +95,7 @@ fn finish(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
         rolled.synced = true;
     }
     order.durable = end;
-    MutexGuard::unlocked(order, || background::seal_rolled(state))?;
+    MutexGuard::unlocked(order, || state.reserve.with(|| background::seal_rolled(state)))?;
     let prepared = state.prepared.lock().take();
     let had_tail = state.manifest.get().tail;
     let update = |manifest: &mut Manifest| {

@@ -61,7 +61,9 @@ pub(crate) fn end_early(state: &State) -> Result<()> {
         group::join(state, &mut order)?;
     }
     drop(order);
-    background::seal_rolled(state)
+    background::seal_rolled(state)?;
+    background::write_hints(state);
+    Ok(())
 }
 
 /// Ends the active segment and goes on in the next.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use kindlog::disk::sim::{Loss, Op, OpKind, SimDisk};
-use kindlog::{Durability, Error, Options, Store};
+use kindlog::{Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
 
 use crate::support::{Medium, TestStore, pattern};
 
@@ -75,6 +75,33 @@ fn a_store_opens_after_a_crash_on_a_full_disk() {
         assert!(again.recovery().clean);
         assert_eq!(again.count("Log").unwrap(), 1_999);
     }
+}
+
+/// The manifest that says that the store was closed in order is far larger than what closing gives
+/// back of the last segment's room. A full segment that could not be sealed for want of room is
+/// sealed then: that had not been allowed the reserve, and its hint was written into the room of
+/// the manifest, so that closing failed either way.
+#[test]
+fn a_store_closes_on_a_full_disk() {
+    let disk = SimDisk::new();
+    let store = quick().segment_size(MIN_SEGMENT_SIZE).open_on(&disk).unwrap();
+    let long = "x".repeat(500);
+    for n in 0..2_000 {
+        store.put("Log", &format!("{}{long}", key(n)), pattern(n, 500)).unwrap();
+    }
+    wait_for_reserve(&store, &disk);
+    while disk.read_file("MANIFEST").is_none_or(|bytes| bytes.len() < 20_000) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    disk.set_capacity(Some(used(&disk)));
+    let extra = fill_up(&store);
+    assert!(has_reserve(&disk), "puts do not get it");
+    let before = disk.ops();
+    store.close().expect("closing has room");
+    assert!(was_needed(&disk, before));
+    let store = quick().segment_size(MIN_SEGMENT_SIZE).open_on(&disk).expect("and so has opening");
+    assert!(store.recovery().clean);
+    assert_eq!((store.count("Log").unwrap(), store.count("Extra").unwrap()), (2_000, extra));
 }
 
 /// Compaction could not end the segment that was written, in which nearly all dead bytes lay: the

@@ -63,6 +63,7 @@ fn catchers(bug: Bug) -> &'static [&'static str] {
         Bug::InputsUnlinkedFirst | Bug::RetireUnsynced => &["crash::a_crash_at_every_operation_of"],
         Bug::RetireLive => &["compaction::a_damaged_record"],
         Bug::LetGoPinned => &["compaction::a_snapshot"],
+        Bug::KeepReserve | Bug::ReserveForDeletes => &["reserve::a_store_"],
         Bug::StaleHint | Bug::HintUnchecked => &["hints::a_hint_that_is_bad"],
         Bug::HintOfTorn => &["hints::opening_after_a_close", "hints::after_a_crash"],
         Bug::BackupNotSynced | Bug::BackupNameNotSynced => &["backup_sweeps::a_crash"],

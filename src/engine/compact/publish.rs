@@ -36,12 +36,15 @@ pub(super) fn publish(state: &State, inputs: &[SegmentId], copy: Finished) -> Re
         }
         return Err(error);
     }
-    background::write_hint(state, &segment, &contents);
     for kind in contents.kinds() {
         let index = state.index.kind_or_create(&kind.name);
         index.note_segment(segment.id, kind.total_bytes, kind.oldest, kind.newest);
     }
-    moves.iter().try_for_each(|moves| move_kind(state, inputs, &segment, &contents, moves))
+    let moved =
+        moves.iter().try_for_each(|moves| move_kind(state, inputs, &segment, &contents, moves));
+    state.hints_due.lock().push((segment, contents));
+    background::write_hints(state);
+    moved
 }
 
 /// An entry to be moved.
