@@ -60,6 +60,9 @@ pub(crate) struct State {
     /// or nothing.
     pub(crate) applying: AtomicU64,
     pub(crate) closed: AtomicBool,
+    /// Somebody had the store open for writing when it was opened: this process, or, of a read-only
+    /// handle, another one.
+    pub(crate) owned: bool,
     pub(crate) lock: Mutex<Option<Box<dyn Lock>>>,
     /// What hints are to be written of, in the background. No lock is taken while it is held.
     pub(crate) hints_due: Mutex<Vec<(Arc<Segment>, Contents)>>,

@@ -208,7 +208,8 @@ impl Recovery {
         let writable = !options.read_only;
         let mapped = options.read_mode == ReadMode::Mapped;
         let segments = Segments::new(disk.clone(), manifest.store_id(), mapped);
-        let state = new_state(disk, options, manifest.clone(), segments);
+        let mut state = new_state(disk, options, manifest.clone(), segments);
+        state.owned = writable || owned;
         let mut report = RecoveryReport { clean: manifest.clean, ..RecoveryReport::default() };
         let (mut sealed, mut open) = (Vec::new(), Vec::new());
         for entry in &manifest.segments {
@@ -416,6 +417,7 @@ fn new_state(
         visible: Default::default(),
         applying: Default::default(),
         closed: Default::default(),
+        owned: false,
         lock: Mutex::new(None),
         hints_due: Mutex::default(),
         background: Default::default(),

@@ -61,8 +61,12 @@ pub struct SegmentStats {
     pub live_bytes: u64,
     /// All its bytes.
     pub total_bytes: u64,
-    /// Whether it is the one that is written; of a read-only handle, whether it may still be.
+    /// Whether it is the one that is written; of a read-only handle, whether somebody who had the
+    /// store open for writing may still have written it.
     pub active: bool,
+    /// Whether it is never written again. The last segment of a store that nobody has open is
+    /// neither active nor sealed: who opens it next goes on in it, or seals it.
+    pub sealed: bool,
 }
 
 /// Cost: the kinds times the segments they lie in.
@@ -76,11 +80,15 @@ pub(crate) fn stats(state: &State) -> Stats {
         .segments
         .all()
         .iter()
-        .map(|segment| SegmentStats {
-            id: segment.id.0,
-            live_bytes: live.get(&segment.id).copied().unwrap_or(0),
-            total_bytes: segment.len(),
-            active: active.map_or(!sealed(segment.id), |active| active == segment.id),
+        .map(|segment| {
+            let sealed = sealed(segment.id);
+            SegmentStats {
+                id: segment.id.0,
+                live_bytes: live.get(&segment.id).copied().unwrap_or(0),
+                total_bytes: segment.len(),
+                active: active.map_or(state.owned && !sealed, |active| active == segment.id),
+                sealed,
+            }
         })
         .collect();
     Stats {

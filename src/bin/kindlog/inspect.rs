@@ -65,7 +65,11 @@ fn as_text(out: &mut Output, stats: &Stats) -> Outcome {
             segment.id,
             size(segment.live_bytes),
             size(segment.total_bytes),
-            if segment.active { "active" } else { "sealed" }
+            match (segment.sealed, segment.active) {
+                (true, _) => "sealed",
+                (false, true) => "active",
+                (false, false) => "unsealed",
+            }
         ))?;
     }
     Ok(())
@@ -95,6 +99,7 @@ fn as_json(stats: &Stats) -> Value {
                 "live_bytes": segment.live_bytes,
                 "total_bytes": segment.total_bytes,
                 "active": segment.active,
+                "sealed": segment.sealed,
             })
         })
         .collect();
