@@ -134,6 +134,12 @@ fn each_failure_has_its_exit_code() {
     answer(nowhere).expect(2);
     cli.run(&["delete", "Agent/a"]).expect(0);
     cli.run(&["get", "Agent/a"]).expect(1);
+
+    // 4 and 5 have tests of their own.
+    let help = cli.run(&["--help"]).expect(0);
+    let codes = help.text().lines().skip_while(|line| *line != "Exit codes:").skip(1);
+    let codes = codes.map_while(|line| line.split_whitespace().next());
+    assert_eq!(codes.collect::<String>(), "012345");
 }
 
 #[test]
@@ -330,8 +336,7 @@ fn nothing_is_colored_in_a_pipe() {
 #[test]
 fn the_demo_finds_nothing_wrong_and_runs_again_in_its_own_store_only() {
     let cli = Cli::new();
-    let dir = cli.store();
-    let demo = ["demo", "--resources", "1000", "--dir", dir.to_str().expect("UTF-8")];
+    let demo = ["demo", "--resources", "1000"];
     for _ in 0..2 {
         let told = cli.run(&demo).expect(0);
         assert!(told.text().contains("acknowledged commit"), "{}", told.text());
@@ -341,6 +346,36 @@ fn the_demo_finds_nothing_wrong_and_runs_again_in_its_own_store_only() {
     cli.run(&["delete", "Demo/started-at"]).expect(0);
     cli.run(&demo).expect(2);
     cli.run(&["get", "Agent/team-b/agent-00001"]).expect(0);
+}
+
+#[test]
+fn the_demo_stays_out_of_the_store_that_the_environment_names() {
+    let cli = Cli::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kindlog"));
+    command.env("KINDLOG_STORE", cli.store()).env("TMPDIR", cli.dir.path());
+    let told = command.args(["demo", "--resources", "100"]).output().expect("run kindlog");
+    let told = answer(told).expect(0);
+    assert!(told.text().contains("sound: ") && !cli.store().exists(), "{}", told.text());
+}
+
+#[test]
+fn stats_tells_a_segment_that_is_written_from_one_that_nobody_has_open() {
+    let cli = Cli::new();
+    let states = || {
+        let told = cli.run(&["stats"]).expect(0);
+        let rows = told.text().lines().skip_while(|line| !line.contains("SEGMENT")).skip(1);
+        let states = rows.map(|row| row.split_whitespace().last().expect("a state").to_owned());
+        states.collect::<Vec<String>>()
+    };
+    let owner = kindlog::Store::open(cli.store()).expect("open the store");
+    owner.put("Agent", "a", b"1").expect("put");
+    assert_eq!(states(), ["active"]);
+    owner.close().expect("close");
+    assert_eq!(states(), ["unsealed"]);
+    let json = cli.run(&["stats", "-o", "json"]).expect(0);
+    assert!(json.text().contains("\"active\":false"), "{}", json.text());
+    cli.run(&["compact"]).expect(0);
+    assert_eq!(states(), ["unsealed", "sealed"]);
 }
 
 #[test]

@@ -12,7 +12,6 @@ Exit codes:
   3  an I/O error, or no store there
   4  corruption, or a store that needs a newer kindlog
   5  another process has the store open for writing
-  6  a conflict
 
 Reads take no lock and change nothing: they work, but for doctor, while another process owns the \
 store.";
@@ -133,6 +132,9 @@ pub(crate) enum Command {
     /// Fills a store with Protobuf descriptors and with an example daemon's resources, kills a
     /// process that writes to it (SIGKILL) several times, and checks every byte and every count.
     /// The store is kept, to look at.
+    ///
+    /// --store says where it goes: a new or empty directory, or an earlier demo's. Without it that
+    /// is a new one under the system's temporary directory; KINDLOG_STORE is not used.
     Demo(DemoArgs),
     /// The process that the demo kills
     #[command(hide = true)]
@@ -277,10 +279,6 @@ pub(crate) struct ExportArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
-    /// Where the demo's store goes: a new or empty directory, or an earlier demo's
-    /// [default: a new one under the system's temporary directory]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) dir: Option<PathBuf>,
     /// Resources of the example daemon
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(100..=50_000_000))]

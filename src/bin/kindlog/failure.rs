@@ -77,7 +77,6 @@ fn store_exit_code(error: &kindlog::Error) -> u8 {
         | Error::Version { .. }
         | Error::Decode { .. } => 4,
         Error::Locked { .. } => 5,
-        Error::Conflict { .. } => 6,
         _ => 3,
     }
 }

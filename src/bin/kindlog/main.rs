@@ -35,14 +35,17 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
 use kindlog::{Options, Store};
 
 use crate::args::{Cli, Command};
 use crate::failure::{Failure, Outcome};
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match run(cli, matches.value_source("store")) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -56,7 +59,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Outcome {
+/// Does what is asked. `said` is where the store's directory was said, if anywhere.
+fn run(cli: Cli, said: Option<ValueSource>) -> Outcome {
     let place = Place(cli.store);
     match cli.command {
         Command::Put(args) => change::put(&place, &args),
@@ -76,7 +80,10 @@ fn run(cli: Cli) -> Outcome {
         Command::Import(args) => import::import(&place, &args),
         Command::Export(args) => export::export(&place, &args),
         Command::Completions { shell } => completions(shell),
-        Command::Demo(args) => demo::demo(&args),
+        // Not in the store that the environment names: that one is for work.
+        Command::Demo(args) => {
+            demo::demo(place.0.filter(|_| said == Some(ValueSource::CommandLine)), &args)
+        }
         Command::DemoWriter { seed, from } => demo::writer::run(place.path()?, seed, from),
     }
 }

@@ -28,10 +28,10 @@ const SEED: u64 = 0x006b_696e_646c_6f67;
 const MARKER_KIND: &str = "Demo";
 const MARKER_ID: &str = "started-at";
 
-pub(crate) fn demo(args: &DemoArgs) -> Outcome {
+pub(crate) fn demo(dir: Option<PathBuf>, args: &DemoArgs) -> Outcome {
     let mut teller = Teller { out: Output::stdout() };
-    let dir = match &args.dir {
-        Some(dir) => dir.clone(),
+    let dir = match dir {
+        Some(dir) => dir,
         None => fresh_directory()?,
     };
     let store = open(&dir)?;
