@@ -1,8 +1,10 @@
 //! What compaction keeps between its runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::format::location::SegmentId;
+use crate::format::location::{Place, SegmentId};
+use crate::index::Kind;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -33,12 +35,31 @@ pub(crate) struct Counters {
 /// What earlier runs found, and the log does not say.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// Segments with a record that is needed and damaged, and what is wrong with it. They stay.
-    pub(crate) damaged: BTreeMap<SegmentId, String>,
+    /// Segments with something in them that is needed and damaged.
+    pub(crate) damaged: BTreeMap<SegmentId, Damaged>,
     /// The tombstones of a segment that are needed still.
     pub(crate) needed: BTreeMap<SegmentId, Needed>,
     /// Why the last run failed, if it did.
     pub(crate) failure: Option<String>,
+}
+
+/// What keeps a segment from being compacted.
+#[derive(Debug)]
+pub(crate) struct Damaged {
+    /// Where, and what is wrong with it.
+    pub(crate) reason: String,
+    /// The damaged record, if it is one that is live: once it no longer is, the segment can go.
+    /// Without it, nothing but opening the store again brings another look.
+    pub(crate) live: Option<LiveRecord>,
+}
+
+/// A record that the index pointed to.
+#[derive(Debug)]
+pub(crate) struct LiveRecord {
+    pub(crate) kind: Arc<Kind>,
+    pub(crate) id: Box<[u8]>,
+    pub(crate) revision: u64,
+    pub(crate) place: Place,
 }
 
 /// Tombstones that can't go, since other segments hold what they delete.
@@ -50,6 +71,13 @@ pub(crate) struct Needed {
 }
 
 impl Findings {
+    /// Why a segment is left alone, if it is.
+    pub(crate) fn left_alone(&self, id: SegmentId) -> Option<&str> {
+        let Damaged { reason, live } = self.damaged.get(&id)?;
+        let is_live = |one: &LiveRecord| one.kind.is_at(&one.id, one.revision, one.place);
+        live.as_ref().is_none_or(is_live).then_some(reason)
+    }
+
     /// Forgets what was found about segments that are gone, and what they were needed for.
     pub(crate) fn forget(&mut self, gone: &[SegmentId]) {
         self.damaged.retain(|id, _| !gone.contains(id));

@@ -181,6 +181,27 @@ fn a_segment_that_can_not_be_made_leaves_no_file() {
     assert!(store.verify().unwrap().is_clean());
 }
 
+/// A segment with a damaged record that was live stayed until the store was opened again, also when
+/// that record had been written over and nothing in the segment was live any more.
+#[test]
+fn a_segment_is_let_go_when_what_is_damaged_in_it_is_dead() {
+    let store = TestStore::on(Medium::native(), by_hand()).unverified();
+    for n in 0..4 {
+        store.put("Log", &n.to_string(), pattern(n, 100)).unwrap();
+    }
+    roll(&store);
+    let file = damage(&store, &pattern(1, 100));
+    assert_eq!(damage(&store, &pattern(3, 100)), file);
+    for n in [1, 3] {
+        store.compact().unwrap();
+        assert!(store.segments().contains(&file), "{n} is live, and damaged");
+        store.put("Log", &n.to_string(), pattern(n + 10, 100)).unwrap();
+    }
+    store.compact().unwrap();
+    assert!(!store.segments().contains(&file));
+    assert!(store.verify().unwrap().is_clean());
+}
+
 /// One segment that could not be read, and had no hint, kept all others from being compacted, and
 /// nobody was told. Now it is left alone, and the others go.
 #[test]

@@ -1,6 +1,7 @@
 //! One run: a few segments in, what is live of them out.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::contents;
@@ -11,9 +12,10 @@ use crate::error::{Error, Result};
 use crate::event::event;
 use crate::format::contents::Contents;
 use crate::format::location::{Location, SegmentId};
+use crate::index::Kind;
 use crate::log::merge::Merge;
 use crate::state::State;
-use crate::state::compaction::Needed;
+use crate::state::compaction::{Damaged, LiveRecord, Needed};
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
 use crate::zoo::{Bug, planted};
@@ -91,14 +93,14 @@ fn read_inputs(state: &State, inputs: &[SegmentId]) -> Result<Vec<(SegmentId, Co
             Err(Error::Corrupt { reason, .. }) => reason,
             Err(error) => return Err(error),
         };
-        leave_alone(state, *id, why);
+        leave_alone(state, *id, why, None);
     }
     Ok(held)
 }
 
-fn leave_alone(state: &State, id: SegmentId, why: String) {
-    event!(error, "segment {} can't be compacted: {why}", id.0);
-    state.compaction.findings.lock().damaged.insert(id, why);
+fn leave_alone(state: &State, id: SegmentId, reason: String, live: Option<LiveRecord>) {
+    event!(error, "segment {} can't be compacted: {reason}", id.0);
+    state.compaction.findings.lock().damaged.insert(id, Damaged { reason, live });
 }
 
 impl<'a> Run<'a> {
@@ -120,7 +122,7 @@ impl<'a> Run<'a> {
                     self.tombstone(location, key, revision)?;
                 }
             } else if kind.is_at(entry.id, revision, location.place)
-                && let Some(record) = self.read(location, key, revision)?
+                && let Some(record) = self.read(location, key, revision, Some(&kind))?
             {
                 self.output(location.len_bytes())?.put(&kind, location, &record)?;
                 self.pace(location.len_bytes())?;
@@ -130,7 +132,7 @@ impl<'a> Run<'a> {
     }
 
     fn tombstone(&mut self, location: Location, key: (&str, &[u8]), revision: u64) -> Result<()> {
-        let Some(record) = self.read(location, key, revision)? else {
+        let Some(record) = self.read(location, key, revision, None)? else {
             // Nothing lives there, but its hint still says what was deleted.
             self.kept.insert(location.place.segment);
             return Ok(());
@@ -139,20 +141,28 @@ impl<'a> Run<'a> {
         self.pace(location.len_bytes())
     }
 
-    /// Reads a record that is needed. If it is damaged its segment stays, and so does the damage,
-    /// for whoever reads it to be told.
+    /// Reads a record that is needed: a put that is live, if its kind is told, or a tombstone. If
+    /// it is damaged its segment stays, and so does the damage, for whoever reads it to be told.
     fn read(
         &mut self,
         location: Location,
         key: (&str, &[u8]),
         revision: u64,
+        live: Option<&Arc<Kind>>,
     ) -> Result<Option<Sound>> {
-        let segment = self.state.segments.find(location.place.segment)?;
+        let place = location.place;
+        let segment = self.state.segments.find(place.segment)?;
         match copy::read(&segment, location, key, revision)? {
             Ok(record) => Ok(Some(record)),
             Err(reason) => {
-                let offset = location.place.offset_bytes();
-                leave_alone(self.state, segment.id, format!("at byte {offset}, {reason}"));
+                let reason = format!("at byte {}, {reason}", place.offset_bytes());
+                let record = |kind: &Arc<Kind>| LiveRecord {
+                    kind: kind.clone(),
+                    id: key.1.into(),
+                    revision,
+                    place,
+                };
+                leave_alone(self.state, segment.id, reason, live.map(record));
                 Ok(None)
             }
         }

@@ -118,9 +118,9 @@ pub(crate) fn compaction(state: &State) -> CompactionStats {
 fn held(row: &Row, findings: &Findings, otherwise: &WhyHeld) -> Vec<HeldSpace> {
     let dead = row.total - row.live;
     let entry = |dead_bytes, why| HeldSpace { segment: row.id.0, dead_bytes, why };
-    let mut held = match (findings.damaged.get(&row.id), findings.needed.get(&row.id)) {
+    let mut held = match (findings.left_alone(row.id), findings.needed.get(&row.id)) {
         _ if row.ordered.is_none() => vec![entry(dead, WhyHeld::Active)],
-        (Some(reason), _) => vec![entry(dead, WhyHeld::Damaged { reason: reason.clone() })],
+        (Some(reason), _) => vec![entry(dead, WhyHeld::Damaged { reason: reason.to_owned() })],
         (None, Some(needed)) => {
             let tombstones = needed.bytes.min(dead);
             let needed_by = needed.by.iter().map(|id| id.0).collect();

@@ -239,7 +239,7 @@ pub(crate) fn survey(state: &State, idle: bool) -> (Vec<Candidate>, Space) {
             space.active = Some((records, live));
         }
         let Some(ordered) = ordered else { continue };
-        if findings.damaged.contains_key(&id) {
+        if findings.left_alone(id).is_some() {
             continue;
         }
         let needed = findings.needed.get(&id).map_or(0, |needed| needed.bytes);
