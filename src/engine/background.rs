@@ -31,22 +31,45 @@ pub(crate) fn stop(state: &State, threads: Vec<JoinHandle<()>>) {
 }
 
 fn run(state: &State) {
-    let background = &state.background;
-    while !background.wait(state.options.sync_interval) {
-        // Errors reach whoever commits next. A full disk is tried again at the next interval.
-        let done = [sync_due(state), seal_rolled(state), prepare(state)];
-        for error in done.iter().filter_map(|done| done.as_ref().err()) {
-            event!(warn, "in the background: {error}");
+    let mut troubles = Troubles::default();
+    while !state.background.wait(state.options.sync_interval) {
+        round(state, &mut troubles);
+    }
+}
+
+/// Does all there is to do, once.
+fn round(state: &State, troubles: &mut Troubles) {
+    // Errors reach whoever commits next. A full disk is tried again at the next interval.
+    let done = [sync_due(state), seal_rolled(state), prepare(state)];
+    let errors = done.iter().filter_map(|done| done.as_ref().err());
+    for error in errors.filter(|error| troubles.are_news(error)) {
+        event!(warn, "in the background: {error}");
+    }
+    if done.iter().any(Result::is_err) {
+        let order = state.order.lock();
+        // Where nothing is written any more there is nothing to try again.
+        let full = order.health == Health::Good && !order.rolled.is_empty();
+        if order.health == Health::Broken || full {
+            state.tell_dirty();
         }
-        if done.iter().any(Result::is_err) {
-            let order = state.order.lock();
-            if order.health == Health::Broken || !order.rolled.is_empty() {
-                state.tell_dirty();
-            }
-        }
-        clean(state);
-        keep_reserve(state);
-        write_hints(state);
+    }
+    clean(state);
+    keep_reserve(state);
+    write_hints(state);
+}
+
+/// What has been told of what fails.
+#[derive(Default)]
+struct Troubles {
+    poisoned: bool,
+}
+
+impl Troubles {
+    /// Whether an error is to be told: that nothing is written any more once, and not each time
+    /// that something is to be.
+    fn are_news(&mut self, error: &Error) -> bool {
+        let poisoned = matches!(error, Error::Poisoned);
+        !(poisoned && std::mem::replace(&mut self.poisoned, true))
     }
 }
 
@@ -137,6 +160,41 @@ fn clean(state: &State) {
                 // What is left waits: commits want to be synced.
                 return state.tell_dirty();
             }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "sim", not(kindlog_shuttle)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::disk::sim::{EIO, Fault, OpKind, SimDisk};
+    use crate::{Durability, MIN_SEGMENT_SIZE, Options};
+
+    /// A poisoned store with a full segment that was not sealed was gone through at each interval,
+    /// and each time somebody was warned.
+    #[test]
+    fn a_poisoned_store_is_told_of_once_and_not_tried_again() {
+        let disk = SimDisk::new();
+        let options = Options::new().segment_size(MIN_SEGMENT_SIZE).durability(Durability::Os);
+        let options = options.space_bound(f64::INFINITY).sync_interval(Duration::from_secs(3600));
+        let store = options.open_on(&disk).expect("it opens");
+        let is_sync = |op, file: &str| op == OpKind::Sync && file == "00000000.seg";
+        disk.fail_always(is_sync, Fault::Error(EIO));
+        while store.put("Log", "a", [7; 1_000]).is_ok() {}
+        let state = store.state().expect("it is open");
+        let (health, full) = {
+            let order = state.order.lock();
+            (order.health, order.rolled.len())
+        };
+        assert!(health == Health::Poisoned && full > 0, "{health:?}, {full} full");
+        let mut troubles = Troubles::default();
+        for _ in 0..3 {
+            state.background.dirty.store(false, Ordering::Release);
+            round(&state, &mut troubles);
+            assert!(!state.background.dirty.load(Ordering::Acquire), "it would be tried again");
+            assert!(!troubles.are_news(&Error::Poisoned), "it has been told");
         }
     }
 }
