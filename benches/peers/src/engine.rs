@@ -3,7 +3,8 @@
 use std::path::Path;
 
 /// Stores fail in types of their own; here an error only has to be shown.
-pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// When a write returns. No store is asked for more than the other, or for less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -37,6 +38,11 @@ impl<'a> Key<'a> {
     /// What all keys of its kind begin with.
     pub fn kind_prefix(self) -> &'a [u8] {
         &self.joined.as_bytes()[..=self.kind_len]
+    }
+
+    /// The end, exclusive, of the keys of its kind: `Kind0`, as `0` follows `/`.
+    pub fn kind_end(self) -> Vec<u8> {
+        [self.kind().as_bytes(), &[b'/' + 1]].concat()
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::CACHE_BYTES;
+use super::{CACHE_BYTES, counted};
 use crate::engine::{Each, Engine, Key, Level, Put, Result, Role, Spec};
 
 pub const SPEC: Spec = Spec {
@@ -58,33 +58,18 @@ impl Engine for Fjall {
     }
 
     fn scan(&self, from: Key<'_>, limit: usize, each: Each<'_>) -> Result<u64> {
-        let mut count = 0;
-        for record in self.records.range(from.bytes()..).take(limit) {
-            let (key, value) = record.into_inner()?;
-            if !key.starts_with(from.kind_prefix()) {
-                break;
-            }
-            each(&value);
-            count += 1;
-        }
-        Ok(count)
+        let records = self.records.range(from.bytes()..from.kind_end().as_slice());
+        counted(records.take(limit).map(Guard::value), |value| each(&value))
     }
 
     fn keys(&self, kind: Key<'_>, each: Each<'_>) -> Result<u64> {
-        let mut count = 0;
-        for record in self.records.prefix(kind.kind_prefix()) {
-            each(&record.key()?);
-            count += 1;
-        }
-        Ok(count)
+        counted(self.records.prefix(kind.kind_prefix()).map(Guard::key), |key| each(&key))
     }
 
     fn delete_kind(&self, kind: Key<'_>) -> Result<u64> {
         let mut batch = self.database.batch();
-        for record in self.records.prefix(kind.kind_prefix()) {
-            batch.remove(&self.records, record.key()?);
-        }
-        let deleted = batch.len() as u64;
+        let keys = self.records.prefix(kind.kind_prefix()).map(Guard::key);
+        let deleted = counted(keys, |key| batch.remove(&self.records, key))?;
         batch.commit()?;
         self.persist()?;
         Ok(deleted)

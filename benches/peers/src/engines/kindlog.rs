@@ -4,6 +4,7 @@ use std::path::Path;
 
 use kindlog::{Batch, Durability, Options, Store};
 
+use super::counted;
 use crate::engine::{Each, Engine, Key, Level, Put, Result, Role, Spec};
 
 pub const SPEC: Spec = Spec {
@@ -61,21 +62,11 @@ impl Engine for Kindlog {
         if !from.id().is_empty() {
             scan = scan.range(from.id()..);
         }
-        let mut count = 0;
-        for resource in scan.iter() {
-            each(&resource?.data);
-            count += 1;
-        }
-        Ok(count)
+        counted(scan.iter(), |resource| each(&resource.data))
     }
 
     fn keys(&self, kind: Key<'_>, each: Each<'_>) -> Result<u64> {
-        let mut count = 0;
-        for id in self.0.scan(kind.kind()).keys() {
-            each(id?.as_bytes());
-            count += 1;
-        }
-        Ok(count)
+        counted(self.0.scan(kind.kind()).keys(), |id| each(id.as_bytes()))
     }
 
     fn delete_kind(&self, kind: Key<'_>) -> Result<u64> {

@@ -9,6 +9,7 @@ use std::path::Path;
 use heed::types::Bytes;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions};
 
+use super::counted;
 use crate::engine::{Each, Engine, Key, Level, Put, Result, Role, Spec};
 
 pub const SPEC: Spec = Spec {
@@ -54,6 +55,10 @@ struct Lmdb {
     records: Database<Bytes, Bytes>,
 }
 
+fn range<'a>(from: &'a [u8], end: &'a [u8]) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+    (Bound::Included(from), Bound::Excluded(end))
+}
+
 impl Engine for Lmdb {
     fn put(&self, key: Key<'_>, value: &[u8]) -> Result<()> {
         self.put_batch(&[(key, value)])
@@ -74,36 +79,21 @@ impl Engine for Lmdb {
 
     fn scan(&self, from: Key<'_>, limit: usize, each: Each<'_>) -> Result<u64> {
         let read = self.env.read_txn()?;
-        let range = (Bound::Included(from.bytes()), Bound::Unbounded);
-        let mut count = 0;
-        for record in self.records.range(&read, &range)?.take(limit) {
-            let (key, value) = record?;
-            if !key.starts_with(from.kind_prefix()) {
-                break;
-            }
-            each(value);
-            count += 1;
-        }
-        Ok(count)
+        let end = from.kind_end();
+        let records = self.records.range(&read, &range(from.bytes(), &end))?;
+        counted(records.take(limit), |(_, value)| each(value))
     }
 
     fn keys(&self, kind: Key<'_>, each: Each<'_>) -> Result<u64> {
         let read = self.env.read_txn()?;
-        let mut count = 0;
-        for record in self.records.prefix_iter(&read, kind.kind_prefix())? {
-            each(record?.0);
-            count += 1;
-        }
-        Ok(count)
+        let records = self.records.prefix_iter(&read, kind.kind_prefix())?;
+        counted(records, |(key, _)| each(key))
     }
 
     fn delete_kind(&self, kind: Key<'_>) -> Result<u64> {
-        let mut end = kind.kind_prefix().to_vec();
-        end.pop();
-        end.push(b'/' + 1);
-        let range = (Bound::Included(kind.kind_prefix()), Bound::Excluded(end.as_slice()));
+        let end = kind.kind_end();
         let mut write = self.env.write_txn()?;
-        let deleted = self.records.delete_range(&mut write, &range)?;
+        let deleted = self.records.delete_range(&mut write, &range(kind.kind_prefix(), &end))?;
         write.commit()?;
         Ok(deleted as u64)
     }

@@ -49,27 +49,22 @@ impl Engine for Memory {
 
     fn scan(&self, from: Key<'_>, limit: usize, each: Each<'_>) -> Result<u64> {
         Ok(self.read(|map| {
-            let records = map.range(from.bytes().to_vec()..);
-            let records = records.take_while(|(key, _)| key.starts_with(from.kind_prefix()));
+            let records = map.range(from.bytes().to_vec()..from.kind_end());
             records.take(limit).map(|(_, value)| each(value)).count() as u64
         }))
     }
 
     fn keys(&self, kind: Key<'_>, each: Each<'_>) -> Result<u64> {
         Ok(self.read(|map| {
-            let records = map.range(kind.bytes().to_vec()..);
-            let records = records.take_while(|(key, _)| key.starts_with(kind.kind_prefix()));
-            records.map(|(key, _)| each(key)).count() as u64
+            map.range(kind.bytes().to_vec()..kind.kind_end()).map(|(key, _)| each(key)).count()
+                as u64
         }))
     }
 
     fn delete_kind(&self, kind: Key<'_>) -> Result<u64> {
-        let mut end = kind.kind_prefix().to_vec();
-        end.pop();
-        end.push(b'/' + 1);
         Ok(self.change(|map| {
             let mut deleted = map.split_off(kind.kind_prefix());
-            map.append(&mut deleted.split_off(&end));
+            map.append(&mut deleted.split_off(&kind.kind_end()));
             deleted.len() as u64
         }))
     }

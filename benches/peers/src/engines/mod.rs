@@ -17,11 +17,23 @@ mod sled;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-use crate::engine::Spec;
+use crate::engine::{Error, Result, Spec};
 
 /// What every store that has a page or block cache of its own gets for it.
-#[cfg(any(feature = "fjall", feature = "redb", feature = "rocksdb", feature = "sled"))]
-const CACHE_BYTES: u64 = 1 << 30;
+pub const CACHE_BYTES: u64 = 1 << 30;
+
+/// Does something with each of them, and returns how many they were.
+fn counted<T, E: Into<Error>>(
+    items: impl IntoIterator<Item = Result<T, E>>,
+    mut each: impl FnMut(T),
+) -> Result<u64> {
+    let mut count = 0;
+    for item in items {
+        each(item.map_err(Into::into)?);
+        count += 1;
+    }
+    Ok(count)
+}
 
 /// All that this program was built with, in the order of the tables.
 pub fn all() -> Vec<&'static Spec> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 
-use super::CACHE_BYTES;
+use super::{CACHE_BYTES, counted};
 use crate::engine::{Each, Engine, Key, Level, Put, Result, Role, Spec};
 
 pub const SPEC: Spec = Spec {
@@ -77,39 +77,20 @@ impl Engine for Redb {
 
     fn scan(&self, from: Key<'_>, limit: usize, each: Each<'_>) -> Result<u64> {
         let table = self.database.begin_read()?.open_table(TABLE)?;
-        let mut count = 0;
-        for record in table.range(from.bytes()..)?.take(limit) {
-            let (key, value) = record?;
-            if !key.value().starts_with(from.kind_prefix()) {
-                break;
-            }
-            each(value.value());
-            count += 1;
-        }
-        Ok(count)
+        let records = table.range(from.bytes()..from.kind_end().as_slice())?;
+        counted(records.take(limit), |(_, value)| each(value.value()))
     }
 
     fn keys(&self, kind: Key<'_>, each: Each<'_>) -> Result<u64> {
         let table = self.database.begin_read()?.open_table(TABLE)?;
-        let mut count = 0;
-        for record in table.range(kind.kind_prefix()..)? {
-            let (key, _) = record?;
-            if !key.value().starts_with(kind.kind_prefix()) {
-                break;
-            }
-            each(key.value());
-            count += 1;
-        }
-        Ok(count)
+        let records = table.range(kind.kind_prefix()..kind.kind_end().as_slice())?;
+        counted(records, |(key, _)| each(key.value()))
     }
 
     fn delete_kind(&self, kind: Key<'_>) -> Result<u64> {
-        let mut end = kind.kind_prefix().to_vec();
-        end.pop();
-        end.push(b'/' + 1);
         self.write(self.durability, |table| {
             let mut deleted = 0;
-            table.retain_in(kind.kind_prefix()..end.as_slice(), |_, _| {
+            table.retain_in(kind.kind_prefix()..kind.kind_end().as_slice(), |_, _| {
                 deleted += 1;
                 false
             })?;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use sled::{Batch, Config, Db, Mode};
 
-use super::CACHE_BYTES;
+use super::{CACHE_BYTES, counted};
 use crate::engine::{Each, Engine, Key, Level, Put, Result, Role, Spec};
 
 pub const SPEC: Spec = Spec {
@@ -61,34 +61,18 @@ impl Engine for Sled {
     }
 
     fn scan(&self, from: Key<'_>, limit: usize, each: Each<'_>) -> Result<u64> {
-        let mut count = 0;
-        for record in self.database.range(from.bytes()..).take(limit) {
-            let (key, value) = record?;
-            if !key.starts_with(from.kind_prefix()) {
-                break;
-            }
-            each(&value);
-            count += 1;
-        }
-        Ok(count)
+        let records = self.database.range(from.bytes()..from.kind_end().as_slice());
+        counted(records.take(limit), |(_, value)| each(&value))
     }
 
     fn keys(&self, kind: Key<'_>, each: Each<'_>) -> Result<u64> {
-        let mut count = 0;
-        for key in self.database.scan_prefix(kind.kind_prefix()).keys() {
-            each(&key?);
-            count += 1;
-        }
-        Ok(count)
+        counted(self.database.scan_prefix(kind.kind_prefix()).keys(), |key| each(&key))
     }
 
     fn delete_kind(&self, kind: Key<'_>) -> Result<u64> {
         let mut batch = Batch::default();
-        let mut deleted = 0;
-        for key in self.database.scan_prefix(kind.kind_prefix()).keys() {
-            batch.remove(key?);
-            deleted += 1;
-        }
+        let keys = self.database.scan_prefix(kind.kind_prefix()).keys();
+        let deleted = counted(keys, |key| batch.remove(key))?;
         self.database.apply_batch(batch)?;
         self.persist()?;
         Ok(deleted)

@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Params, params};
 
+use super::CACHE_BYTES;
 use crate::engine::{Each, Engine, Key, Level, Put, Result, Role, Spec};
 
 pub const SPEC: Spec = Spec {
     name: "sqlite",
     package: "libsqlite3-sys",
     settings: "bundled; one table of (kind, id, value), WITHOUT ROWID, prepared statements, WAL, \
-               cache 256 MiB, mmap 64 GiB, a connection a thread; os: synchronous=NORMAL; sync: \
+               cache 1 GiB, mmap 64 GiB, a connection a thread; os: synchronous=NORMAL; sync: \
                synchronous=FULL",
     survives_kill: true,
     role: Role::Store,
@@ -62,9 +63,25 @@ impl Sqlite {
         connection.busy_timeout(std::time::Duration::from_secs(60))?;
         connection.execute_batch(&format!(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; \
-             PRAGMA cache_size=-262144; PRAGMA mmap_size=68719476736;"
+             PRAGMA cache_size=-{}; PRAGMA mmap_size={};",
+            CACHE_BYTES >> 10,
+            64u64 << 30
         ))?;
         Ok(connection)
+    }
+
+    /// Calls `each` with the one column of each row.
+    fn list(&self, query: &str, params: impl Params, each: Each<'_>) -> Result<u64> {
+        self.with(|connection| {
+            let mut query = connection.prepare_cached(query)?;
+            let mut rows = query.query(params)?;
+            let mut count = 0;
+            while let Some(row) = rows.next()? {
+                each(row.get_ref(0)?.as_bytes()?);
+                count += 1;
+            }
+            Ok(count)
+        })
     }
 }
 
@@ -99,30 +116,12 @@ impl Engine for Sqlite {
     }
 
     fn scan(&self, from: Key<'_>, limit: usize, each: Each<'_>) -> Result<u64> {
-        self.with(|connection| {
-            let mut scan = connection.prepare_cached(SCAN)?;
-            let limit = i64::try_from(limit).unwrap_or(-1);
-            let mut rows = scan.query(params![from.kind(), from.id(), limit])?;
-            let mut count = 0;
-            while let Some(row) = rows.next()? {
-                each(row.get_ref(0)?.as_blob()?);
-                count += 1;
-            }
-            Ok(count)
-        })
+        let limit = i64::try_from(limit).unwrap_or(-1);
+        self.list(SCAN, params![from.kind(), from.id(), limit], each)
     }
 
     fn keys(&self, kind: Key<'_>, each: Each<'_>) -> Result<u64> {
-        self.with(|connection| {
-            let mut keys = connection.prepare_cached(KEYS)?;
-            let mut rows = keys.query(params![kind.kind()])?;
-            let mut count = 0;
-            while let Some(row) = rows.next()? {
-                each(row.get_ref(0)?.as_bytes()?);
-                count += 1;
-            }
-            Ok(count)
-        })
+        self.list(KEYS, params![kind.kind()], each)
     }
 
     fn delete_kind(&self, kind: Key<'_>) -> Result<u64> {
