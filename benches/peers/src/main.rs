@@ -7,6 +7,8 @@ mod engines;
 mod line;
 mod machine;
 mod measure;
+mod participant;
+mod process;
 mod report;
 mod runner;
 mod workloads;
@@ -19,7 +21,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::data::{Keys, Values};
 use crate::engine::{Level, Result};
-use crate::runner::{Participant, Plan};
+use crate::participant::Participant;
+use crate::runner::Plan;
 use crate::workloads::Context;
 
 #[derive(Parser)]
@@ -52,7 +55,7 @@ struct RunArgs {
     /// Workloads, with commas; all.
     #[arg(long, value_delimiter = ',')]
     workloads: Vec<String>,
-    /// Records, 1,000,000 unless given.
+    /// Records; 1,000,000 unless given.
     #[arg(long)]
     records: Option<u64>,
     /// The values' length in bytes: 200, 1024, 16384.
@@ -64,6 +67,9 @@ struct RunArgs {
     /// 10,000 records, once.
     #[arg(long)]
     quick: bool,
+    /// How many seconds a workload of a store may take before it is killed and counts as missing.
+    #[arg(long, default_value_t = 600)]
+    limit: u64,
     /// One more store, run by a program: NAME=COMMAND. README.md says what it has to do.
     #[arg(long)]
     external: Vec<String>,
@@ -168,6 +174,7 @@ fn run(args: RunArgs) -> Result<()> {
         runs: args.runs.unwrap_or(if args.quick { 1 } else { 3 }),
         // kindlog looks every second whether it is idle.
         settle_ms: if args.quick { 2400 } else { 4000 },
+        limit: Duration::from_secs(args.limit),
         dir: args.dir,
     };
     if !(1000..=u64::from(u32::MAX)).contains(&plan.records) {

@@ -2,14 +2,16 @@
 //! one workload, then all of them the next, beginning with another one each time.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
-use crate::engine::{Level, Result, Role, Spec};
-use crate::line::{Acked, Description, EngineLine, Figure, Line, Printed};
-use crate::machine;
+use crate::engine::{Level, Result};
+use crate::line::{Acked, Figure, Line, Printed};
+use crate::participant::Participant;
 use crate::workloads::{self, KILLED, Store, Workload};
+use crate::{machine, process};
 
 /// Above this share of foreign work figures are not worth keeping.
 pub const QUIET: f64 = 0.1;
@@ -23,91 +25,9 @@ pub struct Plan {
     pub value_len: usize,
     pub runs: u32,
     pub settle_ms: u64,
+    /// How long one process may take.
+    pub limit: Duration,
     pub dir: PathBuf,
-}
-
-/// A store that takes part.
-pub enum Participant {
-    Own(&'static Spec),
-    /// Another program, given as `NAME=COMMAND`: README.md says what it has to do.
-    External {
-        name: String,
-        command: Vec<String>,
-    },
-}
-
-impl Participant {
-    pub fn external(text: &str) -> Result<Participant> {
-        let (name, command) = text.split_once('=').ok_or("--external wants NAME=COMMAND")?;
-        let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
-        let known = crate::engines::named(name).is_some();
-        match name.is_empty() || command.is_empty() || known {
-            true => Err(format!("{text}: wants a new name and a command").into()),
-            false => Ok(Participant::External { name: name.to_owned(), command }),
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Participant::Own(spec) => spec.name,
-            Participant::External { name, .. } => name,
-        }
-    }
-
-    fn role(&self) -> Role {
-        match self {
-            Participant::Own(spec) => spec.role,
-            Participant::External { .. } => Role::Store,
-        }
-    }
-
-    /// Whose loaded store it works on: a variant of a store has none of its own.
-    fn owner(&self) -> &str {
-        match self.role() {
-            Role::Reader => "kindlog",
-            _ => self.name(),
-        }
-    }
-
-    fn command(&self, name: &str) -> Result<Command> {
-        Ok(match self {
-            Participant::Own(_) => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.args(["child", "--engine", name]);
-                command
-            }
-            Participant::External { command: words, .. } => {
-                let mut command = Command::new(&words[0]);
-                command.args(&words[1..]).args(["--engine", name]);
-                command
-            }
-        })
-    }
-
-    fn line(&self) -> Result<EngineLine> {
-        match self {
-            Participant::Own(spec) => Ok(EngineLine {
-                name: spec.name.to_owned(),
-                version: machine::version(spec),
-                settings: spec.settings.to_owned(),
-                survives_kill: spec.survives_kill,
-                limit: spec.role != Role::Store,
-            }),
-            Participant::External { name, command } => {
-                let output =
-                    Command::new(&command[0]).args(&command[1..]).arg("--describe").output()?;
-                let said: Description = serde_json::from_slice(&output.stdout)
-                    .map_err(|error| format!("{name} --describe: {error}"))?;
-                Ok(EngineLine {
-                    name: name.clone(),
-                    version: said.version,
-                    settings: said.settings,
-                    survives_kill: said.survives_kill,
-                    limit: false,
-                })
-            }
-        }
-    }
 }
 
 /// Runs all of it and appends a line for each figure to `out`; how many workloads failed.
@@ -257,16 +177,15 @@ impl Run<'_> {
         dir: &Path,
         acked: u64,
     ) -> Result<Outcome> {
-        let output = self.command(engine, name, workload, dir, acked)?.output()?;
-        if output.status.code() == Some(CANNOT) {
+        let mut command = self.command(engine, name, workload, dir, acked)?;
+        let ended = process::output(&mut command, self.plan.limit)?;
+        if ended.status.code() == Some(CANNOT) {
             return Ok(Outcome::Cannot);
         }
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("{}: {}", output.status, said.trim()).into());
+        if !ended.status.success() {
+            return Err(format!("{}: {}", ended.status, ended.complained.trim()).into());
         }
-        let said = String::from_utf8(output.stdout)?;
-        let figures = said.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let figures = ended.said.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
         Ok(Outcome::Figures(figures))
     }
 
@@ -275,24 +194,16 @@ impl Run<'_> {
     fn kill_amid_puts(&self, engine: &Participant, dir: &Path) -> Result<u64> {
         let workload = workloads::named(KILLED).ok_or("it is not in the tables")?;
         let mut command = self.command(engine, engine.name(), workload, dir, 0)?;
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
-        let said = child.stdout.take().ok_or("its output is piped")?;
         let half = (workload.ops)(self.plan.records) / 2;
         let mut acked = 0;
-        let mut killed = false;
-        // What it said before it died still comes after the kill.
-        for line in BufReader::new(said).lines() {
-            let Ok(Acked { acked: last }) = serde_json::from_str(&line?) else { break };
+        let ended = process::kill_when(&mut command, self.plan.limit, |line| {
+            let Ok(Acked { acked: last }) = serde_json::from_str(line) else { return false };
             acked = last;
-            if acked >= half && !killed {
-                child.kill()?;
-                killed = true;
-            }
-        }
-        let status = child.wait()?;
-        match killed {
-            true => Ok(acked),
-            false => Err(format!("the writer ended by itself: {status}").into()),
+            acked >= half
+        })?;
+        match ended {
+            None => Ok(acked),
+            Some(status) => Err(format!("the writer ended by itself: {status}").into()),
         }
     }
 }
@@ -301,5 +212,82 @@ fn remove(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Takes part as README.md has it: W1 has a figure, W2b it can't do, W3 hangs, of O1b it is
+    /// killed amid the puts, R1 fails.
+    const SCRIPT: &str = r#"#!/bin/sh
+if [ "$1" = --describe ]; then
+    echo '{"version":"script 1","settings":"none","survives_kill":true}'
+    exit
+fi
+while [ $# -gt 0 ]; do
+    case $1 in
+    --workload) workload=$2 ;;
+    --dir) dir=$2 ;;
+    --acked) acked=$2 ;;
+    esac
+    shift 2
+done
+case $workload in
+W1) [ -d "$dir" ] && echo '{"metric":"ops_per_s","value":5.5}' ;;
+W2b) exit 3 ;;
+W3) exec sleep 600 ;;
+O1b-write) echo '{"acked":64}' && echo '{"acked":1024}' && exec sleep 600 ;;
+O1b) echo "{\"metric\":\"open_ms\",\"value\":$acked}" ;;
+W2) touch "$dir/loaded" ;;
+R1) [ -f "$dir/loaded" ] && echo no such record >&2 && exit 1 ;;
+esac
+"#;
+
+    #[test]
+    fn a_program_takes_part() {
+        let folder = std::env::temp_dir().join(format!("kindlog-peers-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let script = folder.join("script");
+        fs::write(&script, SCRIPT).expect("a file");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).expect("its owner may");
+        let external = Participant::external(&format!("script={}", script.display()));
+        let names = ["W1", "W2b", "W3", "O1b", "R1"];
+        let plan = Plan {
+            engines: vec![external.expect("a name and a command")],
+            workloads: names.map(|name| workloads::named(name).expect("there is one")).into(),
+            records: 10_000,
+            value_len: 200,
+            runs: 1,
+            settle_ms: 0,
+            limit: Duration::from_secs(2),
+            dir: folder.join("stores"),
+        };
+        let out = folder.join("results.jsonl");
+        let failed = run(&plan, &out).expect("a run");
+        let lines = crate::line::parse(&fs::read_to_string(&out).expect("a file")).expect("lines");
+        fs::remove_dir_all(&folder).expect("the folder goes");
+
+        let mut said = Vec::new();
+        for line in lines {
+            match line {
+                Line::Engine(engine) => said.push(engine.version),
+                Line::Figure(figure) => said.push(format!("{} {}", figure.workload, figure.value)),
+                Line::Missing { workload, reason, .. } => said.push(format!("{workload} {reason}")),
+                Line::Setup(_) | Line::Busy { .. } => {}
+            }
+        }
+        let expected = [
+            "script 1",
+            "W1 5.5",
+            "W2b the program says that it can't",
+            "W3 killed: it was not done after 2 s",
+            "O1b 1024",
+            "R1 exit status: 1: no such record",
+        ];
+        assert_eq!(said, expected);
+        assert_eq!(failed, 2);
     }
 }
