@@ -42,6 +42,13 @@ fn file_system(dir: &Path) -> Result<String> {
     Ok(nearest.map(|fields| fields[2].to_owned()).unwrap_or_default())
 }
 
+/// The bytes that are free for us where a directory lies.
+pub fn free_bytes(dir: &Path) -> Result<u64> {
+    let dir = dir.to_str().ok_or("the directory's name is not UTF-8")?;
+    let said = said_by("df", &["--output=avail", "-B1", dir])?;
+    Ok(said.lines().nth(1).ok_or("df is not understood")?.trim().parse()?)
+}
+
 fn said_by(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program).args(arguments).output()?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -11,6 +11,7 @@ mod participant;
 mod process;
 mod report;
 mod runner;
+mod size;
 mod workloads;
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::data::{Keys, Values};
-use crate::engine::{Level, Result};
+use crate::engine::{Level, Result, Role};
 use crate::participant::Participant;
 use crate::runner::Plan;
 use crate::workloads::Context;
@@ -55,7 +56,7 @@ struct RunArgs {
     /// Workloads, with commas; all.
     #[arg(long, value_delimiter = ',')]
     workloads: Vec<String>,
-    /// Records; 1,000,000 unless given.
+    /// Records; unless given 1,000,000, or as many as make 512 MiB with their values.
     #[arg(long)]
     records: Option<u64>,
     /// The values' length in bytes: 200, 1024, 16384.
@@ -169,7 +170,7 @@ fn run(args: RunArgs) -> Result<()> {
     let plan = Plan {
         engines,
         workloads: workloads::ALL.iter().filter(|workload| asked(workload.name)).collect(),
-        records: args.records.unwrap_or(if args.quick { 10_000 } else { 1_000_000 }),
+        records: args.records.unwrap_or_else(|| size::records(args.value, args.quick)),
         value_len: args.value,
         runs: args.runs.unwrap_or(if args.quick { 1 } else { 3 }),
         // kindlog looks every second whether it is idle.
@@ -177,10 +178,10 @@ fn run(args: RunArgs) -> Result<()> {
         limit: Duration::from_secs(args.limit),
         dir: args.dir,
     };
-    if !(1000..=u64::from(u32::MAX)).contains(&plan.records) {
-        return Err("--records wants 1,000 to 4,294,967,295".into());
-    }
     Values::new(plan.value_len)?;
+    std::fs::create_dir_all(&plan.dir)?;
+    let stores = plan.engines.iter().filter(|engine| engine.role() == Role::Store).count();
+    size::check(plan.records, plan.value_len, stores as u64, &plan.dir)?;
     match runner::run(&plan, &args.out)? {
         0 => Ok(()),
         failed => Err(format!("{failed} failed: {} says why", args.out.display()).into()),
