@@ -82,6 +82,11 @@ pub trait Engine: Send + Sync {
     fn compact(&mut self) -> Result<bool>;
 
     fn close(self: Box<Self>) -> Result<()>;
+
+    /// What an index of all keys takes in memory, by the store's own account, if it has one.
+    fn index_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What a store is and how it was set.

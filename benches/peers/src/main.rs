@@ -14,7 +14,7 @@ mod runner;
 mod size;
 mod workloads;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ use crate::engine::{Level, Result, Role};
 use crate::participant::Participant;
 use crate::runner::Plan;
 use crate::workloads::Context;
+
+/// Bytes of a value of `scale`.
+const SCALE_VALUE_LEN: usize = 200;
 
 #[derive(Parser)]
 #[command(about = "kindlog measured against other embedded stores")]
@@ -37,6 +40,8 @@ struct Cli {
 enum Verb {
     /// Measures, and writes a file of JSON lines.
     Run(RunArgs),
+    /// Measures how kindlog's figures grow with the number of keys, and writes such a file.
+    Scale(ScaleArgs),
     /// Writes tables and charts from such files.
     Report(ReportArgs),
     /// Lists the workloads and the stores.
@@ -79,6 +84,20 @@ struct RunArgs {
     dir: PathBuf,
     /// Where the figures go.
     #[arg(long, default_value = "target/results.jsonl")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+struct ScaleArgs {
+    /// How many keys, with commas: each ten times the one before, for the report's ratios.
+    #[arg(long, value_delimiter = ',', default_value = "10000,100000,1000000,10000000")]
+    sizes: Vec<u64>,
+    /// How many seconds a workload may take.
+    #[arg(long, default_value_t = 600)]
+    limit: u64,
+    #[arg(long, default_value = "target/stores")]
+    dir: PathBuf,
+    #[arg(long, default_value = "target/scale.jsonl")]
     out: PathBuf,
 }
 
@@ -136,6 +155,7 @@ struct ChildArgs {
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Run(args) => run(args),
+        Verb::Scale(args) => scale(&args),
         Verb::Report(args) => report::report(&args.files, &args.docs, args.loaded, args.print),
         Verb::List => list(),
         Verb::Dataset(args) => dataset(&args),
@@ -182,10 +202,40 @@ fn run(args: RunArgs) -> Result<()> {
     std::fs::create_dir_all(&plan.dir)?;
     let stores = plan.engines.iter().filter(|engine| engine.role() == Role::Store).count();
     size::check(plan.records, plan.value_len, stores as u64, &plan.dir)?;
-    match runner::run(&plan, &args.out)? {
+    ran(&[plan], &args.out)
+}
+
+fn ran(plans: &[Plan], out: &Path) -> Result<()> {
+    match runner::run(plans, out)? {
         0 => Ok(()),
-        failed => Err(format!("{failed} failed: {} says why", args.out.display()).into()),
+        failed => Err(format!("{failed} failed: {} says why", out.display()).into()),
     }
+}
+
+/// One plan a size, the small ones more often: they take less time, and more of it is chance.
+fn scale(args: &ScaleArgs) -> Result<()> {
+    let ours = engines::named("kindlog").ok_or("kindlog is always built")?;
+    std::fs::create_dir_all(&args.dir)?;
+    let mut plans = Vec::new();
+    for records in &args.sizes {
+        size::check_load(*records, SCALE_VALUE_LEN, &args.dir)?;
+        plans.push(Plan {
+            engines: vec![Participant::Own(ours)],
+            workloads: workloads::GROWTH.iter().collect(),
+            records: *records,
+            value_len: SCALE_VALUE_LEN,
+            runs: match records {
+                ..100_000 => 9,
+                100_000..1_000_000 => 5,
+                1_000_000..10_000_000 => 3,
+                _ => 1,
+            },
+            settle_ms: 0,
+            limit: Duration::from_secs(args.limit),
+            dir: args.dir.clone(),
+        });
+    }
+    ran(&plans, &args.out)
 }
 
 fn list() -> Result<()> {

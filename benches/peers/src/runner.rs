@@ -30,13 +30,22 @@ pub struct Plan {
     pub dir: PathBuf,
 }
 
-/// Runs all of it and appends a line for each figure to `out`; how many workloads failed.
-pub fn run(plan: &Plan, out: &Path) -> Result<usize> {
-    fs::create_dir_all(&plan.dir)?;
+/// Runs all of them and writes a line for each figure to `out`; how many workloads failed.
+pub fn run(plans: &[Plan], out: &Path) -> Result<usize> {
     if let Some(folder) = out.parent() {
         fs::create_dir_all(folder)?;
     }
-    let mut run = Run { plan, out: File::create(out)?, number: 0, failed: 0 };
+    let mut out = File::create(out)?;
+    let mut failed = 0;
+    for plan in plans {
+        failed += run_one(plan, &mut out)?;
+    }
+    Ok(failed)
+}
+
+fn run_one(plan: &Plan, out: &mut File) -> Result<usize> {
+    fs::create_dir_all(&plan.dir)?;
+    let mut run = Run { plan, out, number: 0, failed: 0 };
     let setup = machine::setup(&plan.dir, plan.records, plan.value_len, plan.runs)?;
     run.write(&Line::Setup(setup))?;
     for participant in &plan.engines {
@@ -51,7 +60,7 @@ pub fn run(plan: &Plan, out: &Path) -> Result<usize> {
 
 struct Run<'a> {
     plan: &'a Plan,
-    out: File,
+    out: &'a mut File,
     number: u32,
     failed: usize,
 }
@@ -266,7 +275,7 @@ esac
             dir: folder.join("stores"),
         };
         let out = folder.join("results.jsonl");
-        let failed = run(&plan, &out).expect("a run");
+        let failed = run(&[plan], &out).expect("a run");
         let lines = crate::line::parse(&fs::read_to_string(&out).expect("a file")).expect("lines");
         fs::remove_dir_all(&folder).expect("the folder goes");
 

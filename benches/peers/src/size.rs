@@ -15,6 +15,8 @@ const QUICK: u64 = 10_000;
 /// the mixed loads: generous, as no store here was seen to need more.
 const OVERWRITTEN: u64 = 8;
 const LOADED: u64 = 2;
+/// While a store is compacted that was only loaded.
+const COMPACTING: u64 = 3;
 
 fn record_len(value_len: usize) -> u64 {
     (KEY_LEN + value_len) as u64
@@ -47,16 +49,29 @@ fn fits(records: u64, value_len: usize, stores: u64, free: u64) -> Result<()> {
         .into());
     }
     let needed = records * record_len(value_len) * (OVERWRITTEN + LOADED * stores);
-    if needed > free {
-        return Err(format!(
-            "{stores} stores of {records} records with values of {value_len} bytes may take {} MiB \
-             and {} MiB are free: fewer --records, fewer --engines, or another --dir",
+    there_is_room(&format!("{stores} stores of {records} records"), needed, free)
+}
+
+/// As [`check`], for loading one store of any size.
+pub fn check_load(records: u64, value_len: usize, dir: &Path) -> Result<()> {
+    if !(1000..=u64::from(u32::MAX)).contains(&records) {
+        return Err("--sizes wants 1,000 to 4,294,967,295".into());
+    }
+    let needed = records * record_len(value_len) * COMPACTING;
+    there_is_room(&format!("a store of {records} records"), needed, machine::free_bytes(dir)?)
+}
+
+fn there_is_room(what: &str, needed: u64, free: u64) -> Result<()> {
+    match needed <= free {
+        true => Ok(()),
+        false => Err(format!(
+            "{what} may take {} MiB and {} MiB are free: fewer records, fewer stores, or another \
+             --dir",
             needed >> 20,
             free >> 20
         )
-        .into());
+        .into()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -85,4 +85,8 @@ impl Engine for Kindlog {
     fn close(self: Box<Self>) -> Result<()> {
         Ok(self.0.close()?)
     }
+
+    fn index_bytes(&self) -> Option<u64> {
+        Some(self.0.stats().index_bytes)
+    }
 }

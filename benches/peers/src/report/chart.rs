@@ -88,12 +88,11 @@ fn svg(figures: &Figures, title: &str, rows: &[&Row]) -> String {
 }
 
 fn panel(svg: &mut String, figures: &Figures, row: &Row, x: usize, y: usize) {
-    let unit = row.metric.replace("_per_s", "/s").replace('_', " ");
     let medians = figures.engines.iter();
     let medians: Vec<_> =
         medians.map(|engine| (engine, figures.median(row, &engine.name))).collect();
     let max = medians.iter().filter_map(|(_, median)| *median).fold(0.0, f64::max);
-    text(svg, x, y + 14, "font-weight=\"bold\"", &format!("{}: {unit}", row.workload));
+    text(svg, x, y + 14, "font-weight=\"bold\"", &format!("{}: {}", row.workload, row.unit()));
     text(svg, x, y + 27, "fill=\"#666\"", &escaped(row.about()));
     for (i, (engine, median)) in medians.into_iter().enumerate() {
         let top = y + TITLE_HEIGHT + i * BAR_HEIGHT;

@@ -18,7 +18,7 @@ pub struct Row {
 }
 
 impl Row {
-    fn new(workload: &str, metric: &str) -> Row {
+    pub fn new(workload: &str, metric: &str) -> Row {
         let place = workloads::ALL.iter().position(|known| known.name == workload);
         let (workload, metric) = (workload.to_owned(), metric.to_owned());
         Row { place: place.unwrap_or(usize::MAX), workload, metric }
@@ -26,6 +26,11 @@ impl Row {
 
     pub fn about(&self) -> &'static str {
         workloads::named(&self.workload).map_or("", |workload| workload.about)
+    }
+
+    /// The metric for readers.
+    pub fn unit(&self) -> String {
+        self.metric.replace("_per_s", "/s").replace('_', " ")
     }
 
     pub fn more_is_better(&self) -> bool {
@@ -43,26 +48,45 @@ pub struct Figures {
 }
 
 impl Figures {
-    pub fn new(lines: Vec<Line>) -> Result<Figures> {
-        let mut setup = None;
-        let (mut engines, mut missing, mut busiest) = (Vec::new(), Vec::new(), 0.0);
-        let mut rows: BTreeMap<Row, BTreeMap<String, BTreeMap<u32, f64>>> = BTreeMap::new();
+    /// Those of each setup in a file: `scale` writes several, one for each number of keys.
+    pub fn all(lines: Vec<Line>) -> Result<Vec<Figures>> {
+        let mut all: Vec<Figures> = Vec::new();
         for line in lines {
             match line {
-                Line::Setup(line) => setup = Some(line),
-                Line::Engine(line) => engines.push(line),
-                Line::Busy { share, .. } => busiest = share.max(busiest),
-                Line::Figure(figure) => {
-                    let row = rows.entry(Row::new(&figure.workload, &figure.metric)).or_default();
-                    row.entry(figure.engine).or_default().insert(figure.run, figure.value);
-                }
-                Line::Missing { engine, workload, reason, .. } => {
-                    missing.push((engine, workload, reason));
-                }
+                Line::Setup(setup) => all.push(Figures::new(setup)),
+                line => all.last_mut().ok_or("does not begin with a setup")?.add(line),
             }
         }
-        let setup = setup.ok_or("has no line of the setup")?;
-        Ok(Figures { setup, engines, busiest, missing, rows })
+        match all.is_empty() {
+            true => Err("has no line of a setup".into()),
+            false => Ok(all),
+        }
+    }
+
+    fn new(setup: Setup) -> Figures {
+        let (engines, missing, rows) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Figures { setup, engines, busiest: 0.0, missing, rows }
+    }
+
+    fn add(&mut self, line: Line) {
+        match line {
+            Line::Setup(setup) => self.setup = setup,
+            Line::Engine(line) => self.engines.push(line),
+            Line::Busy { share, .. } => self.busiest = share.max(self.busiest),
+            Line::Figure(figure) => {
+                let row = self.rows.entry(Row::new(&figure.workload, &figure.metric)).or_default();
+                row.entry(figure.engine).or_default().insert(figure.run, figure.value);
+            }
+            Line::Missing { engine, workload, reason, .. } => {
+                self.missing.push((engine, workload, reason));
+            }
+        }
+    }
+
+    /// The version of a store, as it says it.
+    pub fn version(&self, engine: &str) -> &str {
+        let named = self.engines.iter().find(|line| line.name == engine);
+        named.map_or("", |line| &line.version)
     }
 
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
@@ -76,8 +100,13 @@ impl Figures {
 
     /// How many times as good as another store ours is: the median of the ratios within each run.
     pub fn times(&self, row: &Row, engine: &str) -> Option<f64> {
+        self.times_of(row, OURS, engine)
+    }
+
+    /// The same for any two.
+    pub fn times_of(&self, row: &Row, ours: &str, engine: &str) -> Option<f64> {
         let figures = self.rows.get(row)?;
-        let (ours, theirs) = (figures.get(OURS)?, figures.get(engine)?);
+        let (ours, theirs) = (figures.get(ours)?, figures.get(engine)?);
         let pairs = ours.iter().filter_map(|(run, ours)| Some((*ours, *theirs.get(run)?)));
         let ratio = |(ours, theirs)| match row.more_is_better() {
             true => ours / theirs,
@@ -134,7 +163,7 @@ mod tests {
             let metric = metric.to_owned();
             lines.push(Line::Figure(Figure { run: *run, engine, workload, metric, value: *value }));
         }
-        Figures::new(lines).expect("figures")
+        Figures::all(lines).expect("figures").remove(0)
     }
 
     /// A machine that slows down from run to run changes the medians and not the ratio.

@@ -2,6 +2,8 @@
 
 mod chart;
 mod figures;
+mod goals;
+mod growth;
 mod table;
 
 use std::fs;
@@ -20,18 +22,21 @@ const END: &str = "<!-- figures: end -->";
 /// # Errors
 /// A machine that was busy with something else, unless `loaded`: such figures mislead.
 pub fn report(files: &[PathBuf], docs: &Path, loaded: bool, print: bool) -> Result<()> {
-    let read = |file: &PathBuf| -> Result<Figures> {
+    let read = |file: &PathBuf| -> Result<Vec<Figures>> {
         let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
-        Figures::new(line::parse(&text)?).map_err(|e| format!("{}: {e}", file.display()).into())
+        Figures::all(line::parse(&text)?).map_err(|e| format!("{}: {e}", file.display()).into())
     };
     let all = files.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let first = all.first().ok_or("no file")?;
-    let sections: Vec<String> = all.iter().map(table::section).collect();
+    let (growth, runs): (Vec<_>, Vec<_>) = all.into_iter().partition(|file| file.len() > 1);
+    let runs: Vec<Figures> = runs.into_iter().flatten().collect();
+    let mut sections: Vec<String> = runs.iter().map(table::section).collect();
+    sections.extend(growth.iter().map(|sizes| growth::section(sizes)));
     if print {
         println!("{}", sections.join("\n"));
         return Ok(());
     }
-    let busiest = all.iter().map(|figures| figures.busiest).fold(0.0, f64::max);
+    let shares = runs.iter().chain(growth.iter().flatten()).map(|figures| figures.busiest);
+    let busiest = shares.fold(0.0, f64::max);
     if busiest > QUIET && !loaded {
         let percent = busiest * 100.0;
         return Err(format!(
@@ -40,17 +45,18 @@ pub fn report(files: &[PathBuf], docs: &Path, loaded: bool, print: bool) -> Resu
         )
         .into());
     }
-    let charts = chart::all(first);
-    let page = docs.join("benchmarks.md");
-    let text = fs::read_to_string(&page).map_err(|e| format!("{}: {e}", page.display()))?;
-    let (head, rest) = text.split_once(BEGIN).ok_or("benchmarks.md lacks the first mark")?;
-    let (_, tail) = rest.split_once(END).ok_or("benchmarks.md lacks the second mark")?;
+    let mut charts = runs.first().map(chart::all).unwrap_or_default();
+    charts.extend(growth.first().map(|sizes| ("growth", "How it grows", growth::chart(sizes))));
+    fs::create_dir_all(docs.join("benchmarks"))?;
     let mut body = String::new();
     for (name, title, svg) in charts {
-        fs::create_dir_all(docs.join("benchmarks"))?;
         fs::write(docs.join("benchmarks").join(format!("{name}.svg")), svg)?;
         body += &format!("![{title}](benchmarks/{name}.svg)\n\n");
     }
     body += &sections.join("\n");
+    let page = docs.join("benchmarks.md");
+    let text = fs::read_to_string(&page).map_err(|e| format!("{}: {e}", page.display()))?;
+    let (head, rest) = text.split_once(BEGIN).ok_or("benchmarks.md lacks the first mark")?;
+    let (_, tail) = rest.split_once(END).ok_or("benchmarks.md lacks the second mark")?;
     Ok(fs::write(&page, format!("{head}{BEGIN}\n\n{body}\n{END}{tail}"))?)
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::figures::{Figures, OURS, Row, shown};
+use super::goals;
 use crate::engine::Result;
 
 /// All of one file of results.
@@ -11,9 +12,10 @@ pub fn section(figures: &Figures) -> String {
     // Writing to a string does not fail.
     let _: Result<(), std::fmt::Error> = (|| {
         machine(&mut text, figures)?;
-        engines(&mut text, figures)?;
-        all(&mut text, figures)?;
+        goals::table(&mut text, figures)?;
         losses(&mut text, figures)?;
+        all(&mut text, figures)?;
+        engines(&mut text, figures)?;
         missing(&mut text, figures)
     })();
     text
@@ -23,7 +25,12 @@ type Written = Result<(), std::fmt::Error>;
 
 fn machine(text: &mut String, figures: &Figures) -> Written {
     let setup = &figures.setup;
-    writeln!(text, "## {} records, values of {} bytes\n", grouped(setup.records), setup.value_len)?;
+    writeln!(
+        text,
+        "### {} records, values of {} bytes\n",
+        grouped(setup.records),
+        setup.value_len
+    )?;
     writeln!(
         text,
         "{}, {}, {} cores, {} GiB, {}, {}; each figure the median of {}. Before each run others \
@@ -46,7 +53,7 @@ fn runs(runs: u32) -> String {
     }
 }
 
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -59,7 +66,7 @@ fn grouped(number: u64) -> String {
 }
 
 fn engines(text: &mut String, figures: &Figures) -> Written {
-    writeln!(text, "| store | version | settings |\n| --- | --- | --- |")?;
+    writeln!(text, "#### Stores\n\n| store | version | settings |\n| --- | --- | --- |")?;
     for engine in &figures.engines {
         let name = marked(&engine.name, engine.survives_kill || engine.limit);
         writeln!(text, "| {name} | {} | {} |", engine.version, engine.settings)?;
@@ -78,8 +85,8 @@ fn marked(name: &str, equal: bool) -> String {
 fn all(text: &mut String, figures: &Figures) -> Written {
     writeln!(
         text,
-        "In brackets: how many times as good as that store kindlog is, the median of \
-        the ratios within each run.\n"
+        "#### All rows\n\nIn brackets: how many times as good as that store kindlog is, the median \
+         of the ratios within each run.\n"
     )?;
     write!(text, "| | workload | metric |")?;
     for engine in &figures.engines {
@@ -87,7 +94,7 @@ fn all(text: &mut String, figures: &Figures) -> Written {
     }
     writeln!(text, "\n| --- | --- | --- |{}", " ---: |".repeat(figures.engines.len()))?;
     for row in figures.rows() {
-        write!(text, "| {} | {} | {} |", row.workload, row.about(), unit(row))?;
+        write!(text, "| {} | {} | {} |", row.workload, row.about(), row.unit())?;
         for engine in &figures.engines {
             write!(text, " {} |", cell(figures, row, &engine.name))?;
         }
@@ -104,47 +111,44 @@ fn cell(figures: &Figures, row: &Row, engine: &str) -> String {
     }
 }
 
-fn unit(row: &Row) -> String {
-    row.metric.replace("_per_s", "/s").replace('_', " ")
-}
-
 /// The rows in which another store is better.
 fn losses(text: &mut String, figures: &Figures) -> Written {
-    writeln!(text, "### Where kindlog loses\n")?;
-    let mut lost = 0;
-    for row in figures.rows() {
-        for engine in figures.engines.iter().filter(|engine| !engine.limit && engine.name != OURS) {
-            let Some(times) = figures.times(row, &engine.name).filter(|times| *times < 1.0) else {
-                continue;
-            };
-            let (ours, theirs) = (figures.median(row, OURS), figures.median(row, &engine.name));
-            let show = |value: Option<f64>| value.map(shown).unwrap_or_default();
-            writeln!(
-                text,
-                "- {}, {} ({}): {} has {}, kindlog {}: {times:.2} times.",
-                row.workload,
-                row.about(),
-                unit(row),
-                marked(&engine.name, engine.survives_kill),
-                show(theirs),
-                show(ours),
-            )?;
-            lost += 1;
-        }
-    }
-    if lost == 0 {
-        writeln!(text, "In none of these rows.")?;
-    }
+    writeln!(text, "#### Where kindlog loses\n")?;
     let best: Vec<f64> = figures.rows().filter_map(|row| figures.times_best(row)).collect();
     let ahead = best.iter().filter(|times| **times > 1.0).count();
-    writeln!(text, "\nAhead of every other store in {ahead} of {} rows.\n", best.len())
+    writeln!(text, "It is ahead of every other store in {ahead} of {} rows.\n", best.len())?;
+    let mut lost = String::new();
+    for row in figures.rows() {
+        for engine in figures.engines.iter().filter(|engine| !engine.limit && engine.name != OURS) {
+            let times = figures.times(row, &engine.name);
+            let medians = (figures.median(row, OURS), figures.median(row, &engine.name));
+            let (Some(times), (Some(ours), Some(theirs))) = (times, medians) else { continue };
+            if times < 1.0 {
+                writeln!(
+                    lost,
+                    "| {} | {} | {} | {} | {} | {} | {times:.2} |",
+                    row.workload,
+                    row.about(),
+                    row.unit(),
+                    shown(ours),
+                    marked(&engine.name, engine.survives_kill),
+                    shown(theirs),
+                )?;
+            }
+        }
+    }
+    if lost.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "| | workload | metric | kindlog | the other | its figure | times |")?;
+    writeln!(text, "| --- | --- | --- | ---: | --- | ---: | ---: |\n{lost}")
 }
 
 fn missing(text: &mut String, figures: &Figures) -> Written {
     if figures.missing.is_empty() {
         return Ok(());
     }
-    writeln!(text, "### Without a figure\n")?;
+    writeln!(text, "#### Without a figure\n")?;
     for (engine, workload, reason) in &figures.missing {
         let reason: String = reason.lines().next().unwrap_or_default().chars().take(200).collect();
         writeln!(text, "- {engine}, {workload}: {reason}")?;

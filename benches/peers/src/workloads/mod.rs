@@ -231,6 +231,17 @@ pub const ALL: &[Workload] = &[
     of("D1", "delete a kind, an eighth of the records", remove::kind),
 ];
 
+/// What `scale` does for each number of keys.
+pub const GROWTH: &[Workload] = &[
+    Workload { needs: Needs::Changes, ..write("MEM", "memory while loading", space::memory) },
+    Workload { store: Store::Loads, ..write("W2", "put at random", writes::at_random) },
+    Workload { needs: Needs::Files, ..of("O1", "open after a clean close", open::after_close) },
+    Workload { needs: Needs::Files, ..of("CP", "compact all of it", space::compact) },
+    Workload { ops: |_| 1_000_000, ..read("R1", "get at random", reads::uniform) },
+    read("R3", "list kinds with values", scans::values),
+    Workload { ops: |_| 20_000, ..read("R3c", "scan of 100", scans::short) },
+];
+
 /// Not in the tables, and in no list of a user.
 const WRITER: Workload = Workload {
     needs: Needs::Files,

@@ -23,6 +23,9 @@ pub fn after_close(context: &Context) -> Result<()> {
     let grown = Memory::now()?.anonymous.saturating_sub(before.anonymous);
     context.figure("open_ms", time.as_secs_f64() * 1e3);
     context.figure("heap_bytes_per_key", grown as f64 / context.records as f64);
+    if let Some(bytes) = engine.index_bytes() {
+        context.figure("index_bytes_per_key", bytes as f64 / context.records as f64);
+    }
     engine.close()
 }
 
