@@ -6,6 +6,7 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use kindlog::{Batch, Durability, Options, Store};
@@ -135,5 +136,16 @@ fn opens(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, puts, reads, opens);
+/// Short, so that all of it takes about half a minute.
+fn quick() -> Criterion {
+    Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+}
+
+criterion_group! {
+    name = benches;
+    config = quick();
+    targets = puts, reads, opens
+}
 criterion_main!(benches);

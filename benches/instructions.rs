@@ -1,0 +1,143 @@
+//! Instructions for each operation, counted by valgrind: `cargo bench --bench instructions`.
+//!
+//! For comparing two commits on a machine that others use, too: a count is the same however busy
+//! it is. It knows nothing of caches and of what the kernel does, so a change that saves
+//! instructions may still lose time.
+//!
+//! Each verb runs twice, with few operations and with more, in a process under callgrind; what
+//! opening, filling and closing the store take is the same in both, and the difference is the
+//! operations' own.
+#![allow(missing_docs)]
+
+use std::error::Error;
+use std::hint::black_box;
+use std::io::ErrorKind;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use kindlog::{Durability, Options, Store};
+
+const RECORDS: u64 = 10_000;
+/// Has no divisor in common with that, so its multiples meet each record once.
+const STRIDE: u64 = 7_919;
+const KINDS: [&str; 8] =
+    ["Agent00", "Session", "Workfl1", "Workfl2", "Execut1", "Execut2", "LogChnk", "Project"];
+
+/// A verb, and the two numbers of operations.
+const VERBS: [(&str, u64, u64); 5] = [
+    ("put", 1_000, 9_000),
+    ("overwrite", 1_000, 9_000),
+    ("get", 1_000, 9_000),
+    ("miss", 1_000, 9_000),
+    ("scan", 20, 220),
+];
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["--child", verb, operations] => child(verb, operations),
+        _ => compare(&words),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(wanted: &[&str]) -> Result<()> {
+    for (verb, few, more) in VERBS {
+        if wanted.is_empty() || wanted.contains(&verb) {
+            let between = counted(verb, more)?.saturating_sub(counted(verb, few)?);
+            println!("{verb:10} {:>8} instructions each", between / (more - few));
+        }
+    }
+    Ok(())
+}
+
+/// The instructions of a whole process.
+fn counted(verb: &str, operations: u64) -> Result<u64> {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    valgrind.arg(std::env::current_exe()?).args(["--child", verb, &operations.to_string()]);
+    let output = valgrind.output().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => "valgrind is not installed, and nothing else is counted here: \
+            `apt-get install valgrind`, or the like"
+            .to_owned(),
+        _ => format!("valgrind: {error}"),
+    })?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let collected = said.lines().find_map(|line| line.split_once("Collected : "));
+    match collected {
+        Some((_, count)) if output.status.success() => Ok(count.trim().parse()?),
+        _ => Err(format!("valgrind {}: {said}", output.status).into()),
+    }
+}
+
+/// What valgrind looks at. All keys are made in any case, so that they cancel out.
+fn child(verb: &str, operations: &str) -> Result<()> {
+    let operations = operations.parse()?;
+    let dir = tempfile::tempdir()?;
+    // No sync comes in between, since how many do is a matter of time.
+    let options =
+        Options::new().durability(Durability::Os).sync_interval(Duration::from_secs(3600));
+    let store = options.open(dir.path())?;
+    let value = [b'v'; 200];
+    let mixed = |i| i * STRIDE % RECORDS;
+    let keys: Vec<_> = (0..RECORDS).map(|i| key(mixed(i))).collect();
+    let others: Vec<_> = (0..RECORDS).map(|i| key(RECORDS + mixed(i))).collect();
+    for (kind, id) in &keys {
+        store.put(kind, id, value)?;
+    }
+    for (known, other) in keys.iter().zip(&others).take(operations) {
+        act(&store, verb, known, other, &value)?;
+    }
+    Ok(store.close()?)
+}
+
+fn act(
+    store: &Store,
+    verb: &str,
+    (kind, id): &(&str, String),
+    other: &(&str, String),
+    value: &[u8],
+) -> Result<()> {
+    match verb {
+        "put" => {
+            store.put(other.0, &other.1, value)?;
+        }
+        "overwrite" => {
+            store.put(kind, id, value)?;
+        }
+        "get" => {
+            black_box(store.get_resource(kind, id)?.ok_or("it was put")?);
+        }
+        "miss" => {
+            black_box(store.get_resource(other.0, &other.1)?);
+        }
+        "scan" => {
+            for resource in store.scan(kind).after(id).limit(100).iter() {
+                black_box(resource?);
+            }
+        }
+        _ => return Err(format!("no verb {verb}").into()),
+    }
+    Ok(())
+}
+
+/// Numbers that look random, the same in every run.
+fn mix(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+fn key(i: u64) -> (&'static str, String) {
+    (KINDS[(i % 8) as usize], format!("rsrc-01J{:07X}{:016X}", i / 8, mix(i)))
+}
