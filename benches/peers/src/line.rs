@@ -18,6 +18,13 @@ pub enum Line {
         share: f64,
     },
     Figure(Figure),
+    /// How long a workload took, all told: for whoever plans the next run.
+    Took {
+        run: u32,
+        engine: String,
+        workload: String,
+        seconds: f64,
+    },
     /// A workload that failed, or that an external program says it can't do.
     Missing {
         run: u32,

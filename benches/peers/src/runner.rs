@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::{Level, Result};
 use crate::line::{Acked, Figure, Line, Printed};
@@ -100,7 +100,12 @@ impl Run<'_> {
     fn measure(&mut self, engine: &Participant, workload: &Workload) -> Result<()> {
         let (run, name) = (self.number, engine.name().to_owned());
         let workload_name = workload.name.to_owned();
-        let reason = match self.in_its_directory(engine, workload) {
+        let start = Instant::now();
+        let outcome = self.in_its_directory(engine, workload);
+        let seconds = start.elapsed().as_secs_f64();
+        let took = (name.clone(), workload_name.clone());
+        self.write(&Line::Took { run, engine: took.0, workload: took.1, seconds })?;
+        let reason = match outcome {
             Ok(Outcome::Figures(figures)) => {
                 for Printed { metric, value } in figures {
                     eprintln!("{run}  {workload_name:5} {name:18} {metric:20} {value:>14.3}");
@@ -285,7 +290,7 @@ esac
                 Line::Engine(engine) => said.push(engine.version),
                 Line::Figure(figure) => said.push(format!("{} {}", figure.workload, figure.value)),
                 Line::Missing { workload, reason, .. } => said.push(format!("{workload} {reason}")),
-                Line::Setup(_) | Line::Busy { .. } => {}
+                Line::Setup(_) | Line::Busy { .. } | Line::Took { .. } => {}
             }
         }
         let expected = [

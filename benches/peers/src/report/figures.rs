@@ -77,6 +77,7 @@ impl Figures {
                 let row = self.rows.entry(Row::new(&figure.workload, &figure.metric)).or_default();
                 row.entry(figure.engine).or_default().insert(figure.run, figure.value);
             }
+            Line::Took { .. } => {}
             Line::Missing { engine, workload, reason, .. } => {
                 self.missing.push((engine, workload, reason));
             }
