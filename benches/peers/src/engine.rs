@@ -100,7 +100,8 @@ pub struct Spec {
     /// this is false is marked in the tables as measured at less.
     pub survives_kill: bool,
     pub role: Role,
-    pub open: fn(&Path, Level) -> Result<Box<dyn Engine>>,
+    /// Opens it for values of about so many bytes: a layout may depend on that.
+    pub open: fn(&Path, Level, usize) -> Result<Box<dyn Engine>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

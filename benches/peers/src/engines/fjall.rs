@@ -14,7 +14,7 @@ pub const SPEC: Spec = Spec {
                sync: persist(SyncData)",
     survives_kill: true,
     role: Role::Store,
-    open: |dir, level| open(dir, level),
+    open: |dir, level, _| open(dir, level),
 };
 
 fn open(dir: &Path, level: Level) -> Result<Box<dyn Engine>> {

@@ -13,7 +13,7 @@ pub const SPEC: Spec = Spec {
     settings: "defaults; every read verifies its record's checksum",
     survives_kill: true,
     role: Role::Store,
-    open: |dir, level| open(dir, level, true),
+    open: |dir, level, _| open(dir, level, true),
 };
 
 /// For comparison with stores that verify nothing.
@@ -23,7 +23,7 @@ pub const UNVERIFIED: Spec = Spec {
     settings: "verify_reads(false)",
     survives_kill: true,
     role: Role::Reader,
-    open: |dir, level| open(dir, level, false),
+    open: |dir, level, _| open(dir, level, false),
 };
 
 fn open(dir: &Path, level: Level, verify: bool) -> Result<Box<dyn Engine>> {

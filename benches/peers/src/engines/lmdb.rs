@@ -19,7 +19,7 @@ pub const SPEC: Spec = Spec {
                a read transaction a get",
     survives_kill: true,
     role: Role::Store,
-    open: |dir, level| open(dir, level, EnvFlags::empty()),
+    open: |dir, level, _| open(dir, level, EnvFlags::empty()),
 };
 
 pub const WRITEMAP: Spec = Spec {
@@ -28,7 +28,7 @@ pub const WRITEMAP: Spec = Spec {
     settings: "as lmdb, and WRITEMAP: a stray write of the program can damage the file",
     survives_kill: true,
     role: Role::Store,
-    open: |dir, level| open(dir, level, EnvFlags::WRITE_MAP),
+    open: |dir, level, _| open(dir, level, EnvFlags::WRITE_MAP),
 };
 
 /// Address space, not memory or disk: larger than any data set here.

@@ -11,7 +11,7 @@ pub const SPEC: Spec = Spec {
     settings: "limit: RwLock<BTreeMap<Vec<u8>, Vec<u8>>>, no file",
     survives_kill: false,
     role: Role::Memory,
-    open: |_, _| Ok(Box::new(Memory::default())),
+    open: |_, _, _| Ok(Box::new(Memory::default())),
 };
 
 #[derive(Default)]

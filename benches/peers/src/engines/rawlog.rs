@@ -14,7 +14,7 @@ pub const SPEC: Spec = Spec {
     settings: "limit: encode, CRC-32, one pwrite a commit, no index; no group commit",
     survives_kill: true,
     role: Role::Log,
-    open: |dir, level| open(dir, level),
+    open: |dir, level, _| open(dir, level),
 };
 
 fn open(dir: &Path, level: Level) -> Result<Box<dyn Engine>> {

@@ -17,7 +17,7 @@ pub const SPEC: Spec = Spec {
                Durability::Immediate; a read transaction a get",
     survives_kill: false,
     role: Role::Store,
-    open: |dir, level| open(dir, level),
+    open: |dir, level, _| open(dir, level),
 };
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");

@@ -18,7 +18,7 @@ pub const SPEC: Spec = Spec {
                has; sync: flush(), which is no fsync on Linux but sync_file_range",
     survives_kill: false,
     role: Role::Store,
-    open: |dir, level| open(dir, level),
+    open: |dir, level, _| open(dir, level),
 };
 
 fn open(dir: &Path, level: Level) -> Result<Box<dyn Engine>> {

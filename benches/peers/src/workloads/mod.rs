@@ -78,7 +78,7 @@ pub struct Context {
 
 impl Context {
     pub fn open(&self) -> Result<Box<dyn Engine>> {
-        (self.spec.open)(&self.dir, self.level)
+        (self.spec.open)(&self.dir, self.level, self.value_len)
     }
 
     /// The loaded store; what has no files is loaded first.
