@@ -124,8 +124,11 @@ pub(crate) struct Order {
     pub(crate) overlay_prefixes: Vec<(String, Box<[u8]>)>,
     /// How often commits that were in flight have failed.
     pub(crate) failures: u64,
-    /// Somebody is syncing.
+    /// Somebody is syncing, or about to.
     pub(crate) leading: bool,
+    /// How long the last sync took, and how many commits waited for it.
+    pub(crate) sync_time: Duration,
+    pub(crate) company: usize,
     /// The background was asked to prepare the next segment.
     pub(crate) asked: bool,
     pub(crate) health: Health,

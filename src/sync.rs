@@ -8,6 +8,10 @@
 #[cfg(all(test, kindlog_shuttle))]
 mod scheduled;
 
+use std::time::Duration;
+#[cfg(not(all(test, kindlog_shuttle)))]
+use std::time::Instant;
+
 #[cfg(not(all(test, kindlog_shuttle)))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 #[cfg(not(all(test, kindlog_shuttle)))]
@@ -17,6 +21,20 @@ pub(crate) use std::{sync::atomic, thread};
 #[cfg(not(all(test, kindlog_shuttle)))]
 pub(crate) fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Says, again and again, whether a wait may still go on: for so long.
+#[cfg(not(all(test, kindlog_shuttle)))]
+pub(crate) fn patience(limit: Duration) -> impl FnMut() -> bool {
+    let until = Instant::now() + limit;
+    move || Instant::now() < until
+}
+
+/// Where time does not pass, that is a few turns.
+#[cfg(all(test, kindlog_shuttle))]
+pub(crate) fn patience(_limit: Duration) -> impl FnMut() -> bool {
+    let mut turns = 0..3;
+    move || turns.next().is_some()
 }
 
 /// The scheduled threads take turns; two of them show all that more would.

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::apply::apply;
 use super::read::{self, now_micros};
 use super::{group, heal, roll};
@@ -82,6 +84,9 @@ struct Decided<'a> {
     left: u64,
 }
 
+/// Most commits have one change: theirs needs no allocation.
+type Decisions<'a> = SmallVec<[Decided<'a>; 1]>;
+
 impl<'a> Decided<'a> {
     fn new(change: Change<'a>, kind: Arc<Kind>, old: Option<Location>) -> Decided<'a> {
         let nowhere = Location::new(SegmentId(0), 0, 0);
@@ -130,19 +135,24 @@ pub(crate) fn commit(
     let weak = durability != Durability::Sync || planted(Bug::AckBeforeSync);
     if weak && (order.pending.is_empty() || planted(Bug::WeakOvertakesSync)) {
         finish_weak(state, &mut order, &decided, &written, time, durability)?;
-        drop(order);
+        count_commit(state, order);
         state.tell_dirty();
     } else {
         let ticket = enqueue(&mut order, &decided, &written, time);
         group::wait(state, &mut order, &ticket)?;
-        drop(order);
+        count_commit(state, order);
     }
-    state.counters.commits.fetch_add(1, Ordering::Relaxed);
     if deletes_prefix {
         // The background clears what the point tables still have of it.
         state.tell_now();
     }
     Ok(Done { revision: Revision::from(revision), removed })
+}
+
+/// Nobody else counts while the order is held, so that this needs no atomic addition.
+fn count_commit(state: &State, _order: MutexGuard<'_, Order>) {
+    let commits = &state.counters.commits;
+    commits.store(commits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 /// What a committed frame became.
@@ -193,8 +203,8 @@ fn decide<'a>(
     changes: &[Change<'a>],
     expect: Option<Expect>,
     awaited: &mut bool,
-) -> Result<(Vec<Decided<'a>>, u64)> {
-    let mut decided: Vec<Decided<'a>> = Vec::with_capacity(changes.len());
+) -> Result<(Decisions<'a>, u64)> {
+    let mut decided: Decisions<'a> = Decisions::with_capacity(changes.len());
     let (mut prefixes, mut removed) = (0, 0);
     for (i, change) in changes.iter().enumerate() {
         let kind = match change.what {
@@ -336,9 +346,12 @@ fn write(
     };
     // What follows each frame, from the last one to the first.
     let mut left = 0;
-    for (i, one) in decided.iter_mut().enumerate().rev() {
-        one.left = left;
-        left += encoded_len(position, &place(i == 0, left), &record(one, revision, time));
+    for at in (0..decided.len()).rev() {
+        decided[at].left = left;
+        if at > 0 {
+            let record = record(&decided[at], revision, time);
+            left += encoded_len(position, &place(false, left), &record);
+        }
     }
     active.begin(max_len);
     let segment = active.segment.id;

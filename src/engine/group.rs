@@ -4,7 +4,7 @@
 //! sync covered. Commits that are ordered meanwhile are covered by the next one.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::apply::apply;
 use super::heal;
@@ -14,7 +14,7 @@ use crate::event::event;
 use crate::format::record::FrameType;
 use crate::state::{Health, Order, State, Ticket};
 use crate::sync::atomic::Ordering;
-use crate::sync::{MutexGuard, thread};
+use crate::sync::{self, MutexGuard, thread};
 use crate::zoo::{Bug, planted, unless};
 
 /// From this many unsynced bytes on, the background is asked for a sync before its interval.
@@ -34,6 +34,9 @@ pub(crate) fn wait(
             Some(Err(error)) => return Err(error.share()),
             // Its own failure reaches the commit through its ticket, if it was among the failed.
             None => {
+                if !order.leading {
+                    gather(order);
+                }
                 if join(state, order).is_err() && ticket.get().is_none() {
                     // Nothing can be written just now: whoever mends that needs the lock.
                     MutexGuard::unlocked(order, || thread::sleep(Duration::from_millis(1)));
@@ -119,6 +122,18 @@ pub(crate) fn join(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<(
     lead(state, order)
 }
 
+/// Gives those whom the last sync set free the time to come back with their next commits, up to
+/// half of what a sync takes: else the first of them would sync alone, and all others wait for
+/// twice that. Whoever commits alone never waits.
+fn gather(order: &mut MutexGuard<'_, Order>) {
+    let mut patience = sync::patience(order.sync_time / 2);
+    order.leading = true;
+    while order.pending.len() < order.company && patience() {
+        MutexGuard::unlocked(order, thread::yield_now);
+    }
+    order.leading = false;
+}
+
 fn lead(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
     let target = flush(state, order)?;
     let covered = std::mem::take(&mut order.unsynced);
@@ -131,6 +146,7 @@ fn lead(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
     let segment = &order.active().segment;
     files.push((segment.file.clone(), segment.path.clone()));
     order.leading = true;
+    let began = Instant::now();
     let synced = MutexGuard::unlocked(order, || {
         state.counters.fsyncs.fetch_add(files.len() as u64, Ordering::Relaxed);
         files.iter().try_for_each(|(file, path)| {
@@ -148,7 +164,8 @@ fn lead(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
                 full.synced = true;
             }
             order.durable = order.durable.max(target);
-            publish(state, order);
+            order.sync_time = began.elapsed();
+            order.company = publish(state, order);
             mark_durable(state, order, target);
         }
         Err(error) => {
@@ -175,15 +192,17 @@ fn flush(state: &State, order: &mut Order) -> Result<u64> {
     Ok(order.active().position())
 }
 
-/// Makes visible, in order, what is durable.
-pub(crate) fn publish(state: &State, order: &mut Order) {
+/// Makes visible, in order, what is durable. Returns how many commits that were.
+pub(crate) fn publish(state: &State, order: &mut Order) -> usize {
+    let before = order.pending.len();
     while order.pending.front().is_some_and(|pending| pending.end <= order.durable) {
-        let Some(pending) = order.pending.pop_front() else { return };
+        let Some(pending) = order.pending.pop_front() else { break };
         let changes = pending.changes.iter().map(|c| (&*c.kind, &*c.id, c.effect));
         apply(state, pending.revision, pending.time, changes);
         order.overlay_done(&pending);
         let _ = pending.ticket.set(Ok(()));
     }
+    before - order.pending.len()
 }
 
 /// Says in the log that it is durable up to here, for whoever opens it next. Not synced: it is

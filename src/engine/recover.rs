@@ -400,6 +400,8 @@ fn new_state(
         overlay_prefixes: Vec::new(),
         failures: 0,
         leading: false,
+        sync_time: Duration::ZERO,
+        company: 0,
         asked: false,
         health: Health::Good,
     };
