@@ -29,6 +29,8 @@ pub(crate) const MAX_BATCH_OPS: usize = 1 << 24;
 pub(crate) const MAX_REVISION: u64 = 1 << 62;
 /// The most bytes a record's extension may have.
 const MAX_EXTENSION_LEN: u64 = 1024;
+/// The bytes of a segment's salt and a frame's position.
+const PLACE_LEN: usize = 16;
 /// Enough for every header without its extension.
 pub(crate) const MAX_HEADER_LEN: usize = 64;
 /// How many bytes are needed to decode any header.
@@ -292,6 +294,9 @@ pub(crate) fn decode(bytes: &[u8], salt: u64, position: u64) -> Result<Header, B
 }
 
 /// Appends a frame to `out`, whose first byte (not the frame's) may be anywhere in the log.
+///
+/// The header is put together apart, behind the salt and the position that its checksum covers, so
+/// that each checksum is taken over one piece.
 pub(crate) fn encode(
     out: &mut BytesMut,
     salt: u64,
@@ -300,23 +305,33 @@ pub(crate) fn encode(
     record: &Record<'_>,
 ) {
     debug_assert!(position.is_multiple_of(UNIT));
+    let mut covered = [0; PLACE_LEN + MAX_HEADER_LEN];
+    covered[..PLACE_LEN].copy_from_slice(&covered_place(salt, position));
+    let mut rest = &mut covered[PLACE_LEN + 4..];
+    encode_place(&mut rest, position, place);
+    let record_at = 4 + MAX_HEADER_LEN - rest.len();
+    rest.put_u8(record.frame_type as u8);
+    rest.put_u8(0);
+    rest.put_u8(record.kind.len() as u8);
+    varint::put(&mut rest, record.id.len() as u64);
+    varint::put(&mut rest, record.value.len() as u64);
+    varint::put(&mut rest, record.revision);
+    rest.put_i64_le(record.time);
+    let end = PLACE_LEN + MAX_HEADER_LEN - rest.len();
+
     let from = out.len();
     out.reserve(record.max_frame_len() as usize);
-    out.put_u64_le(0);
-    encode_place(out, position, place);
-    let record_at = out.len();
-    out.put_u8(record.frame_type as u8);
-    out.put_u8(0);
-    out.put_u8(record.kind.len() as u8);
-    varint::put(out, record.id.len() as u64);
-    varint::put(out, record.value.len() as u64);
-    varint::put(out, record.revision);
-    out.put_i64_le(record.time);
-    let body_at = out.len();
+    out.put_u32_le(0);
+    out.extend_from_slice(&covered[PLACE_LEN..end]);
     out.extend_from_slice(record.kind);
     out.extend_from_slice(record.id);
     out.extend_from_slice(record.value);
-    seal(out, from, record_at, body_at, salt, position);
+    let body_crc = crc32fast::hash(&out[from + record_at..]).to_le_bytes();
+    covered[PLACE_LEN..PLACE_LEN + 4].copy_from_slice(&body_crc);
+    let header_crc = crc32fast::hash(&covered[..end]).to_le_bytes();
+    out[from..from + 4].copy_from_slice(&header_crc);
+    out[from + 4..from + 8].copy_from_slice(&body_crc);
+    pad(out, from);
 }
 
 /// Appends the frame of a record that was read elsewhere, in a new place. The record and its
@@ -330,18 +345,17 @@ pub(crate) fn encode_copy(
     bytes: &[u8],
 ) {
     let from = out.len();
-    out.put_u64_le(0);
+    out.put_u32_le(0);
+    out.extend_from_slice(&bytes[4..8]);
     encode_place(out, position, place);
-    let record_at = out.len();
-    let body_at = record_at + header.body_at - header.record_at;
+    let body_at = out.len() + header.body_at - header.record_at;
     out.extend_from_slice(&bytes[header.record_at..header.body_end()]);
-    seal(out, from, record_at, body_at, salt, position);
-    out[from + 4..from + 8].copy_from_slice(&bytes[4..8]);
     let crc = header_crc(&out[from + 4..body_at], salt, position);
     out[from..from + 4].copy_from_slice(&crc.to_le_bytes());
+    pad(out, from);
 }
 
-fn encode_place(out: &mut BytesMut, position: u64, place: &FramePlace) {
+fn encode_place(out: &mut impl BufMut, position: u64, place: &FramePlace) {
     let mut flags = 0;
     flags |= if place.left > 0 || !place.start { place_flag::BATCH } else { 0 };
     flags |= if place.start { place_flag::START } else { 0 };
@@ -356,33 +370,27 @@ fn encode_place(out: &mut BytesMut, position: u64, place: &FramePlace) {
     }
 }
 
-/// Pads the frame that begins at `from` and fills in its two checksums.
-fn seal(
-    out: &mut BytesMut,
-    from: usize,
-    record_at: usize,
-    body_at: usize,
-    salt: u64,
-    position: u64,
-) {
-    let crc = crc32fast::hash(&out[record_at..]);
-    out[from + 4..from + 8].copy_from_slice(&crc.to_le_bytes());
-    let crc = header_crc(&out[from + 4..body_at], salt, position);
-    out[from..from + 4].copy_from_slice(&crc.to_le_bytes());
-    let padding = (out.len() - from).next_multiple_of(UNIT as usize) - (out.len() - from);
-    out.put_bytes(0, padding);
+/// Pads the frame that begins at `from`.
+fn pad(out: &mut BytesMut, from: usize) {
+    let len = out.len() - from;
+    out.put_bytes(0, len.next_multiple_of(UNIT as usize) - len);
 }
 
 fn header_crc(header: &[u8], salt: u64, position: u64) -> u32 {
-    let mut place = [0; 16];
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&covered_place(salt, position));
+    crc.update(header);
+    crc.finalize()
+}
+
+/// What a header's checksum covers before the header.
+fn covered_place(salt: u64, position: u64) -> [u8; PLACE_LEN] {
+    let mut place = [0; PLACE_LEN];
     let salt = if planted(Bug::NoSalt) { 0 } else { salt };
     let position = if planted(Bug::NoPosition) { 0 } else { position };
     place[..8].copy_from_slice(&salt.to_le_bytes());
     place[8..].copy_from_slice(&position.to_le_bytes());
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&place);
-    crc.update(header);
-    crc.finalize()
+    place
 }
 
 /// An extension is a row of tag, length and bytes. One with an even tag may be passed over; an odd

@@ -36,6 +36,8 @@ pub(crate) struct Active {
     /// The disk had no room for a step ahead: from then on steps are small.
     tight: bool,
     block: BytesMut,
+    /// The block before, to be used again: its pages are there, and often in the cache.
+    spare: BytesMut,
     gathered: Vec<u8>,
 }
 
@@ -51,6 +53,7 @@ impl Active {
             reserved: end,
             tight: false,
             block: BytesMut::new(),
+            spare: BytesMut::new(),
             gathered: Vec::new(),
         }
     }
@@ -119,14 +122,24 @@ impl Active {
     /// Makes room for a commit of at most `len` bytes in one buffer.
     pub(crate) fn begin(&mut self, len: u64) {
         debug_assert!(self.block.is_empty());
-        if self.block.capacity() < len as usize {
-            self.block = BytesMut::with_capacity((len as usize).max(BLOCK_LEN));
+        if self.block.capacity() >= len as usize {
+            return;
         }
+        let len = (len as usize).max(BLOCK_LEN);
+        // Free, unless someone still holds a piece of it.
+        if !self.spare.try_reclaim(len) {
+            self.spare = BytesMut::with_capacity(len);
+        }
+        std::mem::swap(&mut self.block, &mut self.spare);
     }
 
     /// Ends the commit: readers may see its frames, and the log's end moves behind them.
     pub(crate) fn seal(&mut self) -> Bytes {
         let piece = self.block.split().freeze();
+        if piece.len() > BLOCK_LEN {
+            // A large commit's buffer goes with its last reader.
+            self.block = BytesMut::new();
+        }
         self.segment.push(self.end, piece.clone());
         self.end += piece.len() as u64;
         piece
