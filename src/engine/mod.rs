@@ -12,6 +12,7 @@ pub(crate) mod examine;
 pub(crate) mod group;
 pub(crate) mod heal;
 pub(crate) mod load;
+pub(crate) mod overlay;
 pub(crate) mod parallel;
 pub(crate) mod read;
 pub(crate) mod recover;
