@@ -70,6 +70,12 @@ struct RunArgs {
     /// How often all is done, 3 times unless given; figures are medians.
     #[arg(long)]
     runs: Option<u32>,
+    /// Workloads, with commas, that are done in the first run only.
+    #[arg(long, value_delimiter = ',')]
+    once: Vec<String>,
+    /// What takes too long: STORE:WORKLOAD, with commas.
+    #[arg(long, value_delimiter = ',')]
+    skip: Vec<String>,
     /// 10,000 records, once.
     #[arg(long)]
     quick: bool,
@@ -183,7 +189,10 @@ fn run(args: RunArgs) -> Result<()> {
     for external in &args.external {
         engines.push(Participant::external(external)?);
     }
-    for name in &args.workloads {
+    let pair = |text: &String| text.split_once(':').map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let skip: Option<Vec<_>> = args.skip.iter().map(pair).collect();
+    let skip = skip.ok_or("--skip wants STORE:WORKLOAD")?;
+    for name in args.workloads.iter().chain(&args.once).chain(skip.iter().map(|pair| &pair.1)) {
         workloads::named(name).ok_or_else(|| format!("no workload {name}: see list"))?;
     }
     let asked = |name: &str| args.workloads.is_empty() || args.workloads.iter().any(|w| w == name);
@@ -193,6 +202,8 @@ fn run(args: RunArgs) -> Result<()> {
         records: args.records.unwrap_or_else(|| size::records(args.value, args.quick)),
         value_len: args.value,
         runs: args.runs.unwrap_or(if args.quick { 1 } else { 3 }),
+        once: args.once,
+        skip,
         // kindlog looks every second whether it is idle.
         settle_ms: if args.quick { 2400 } else { 4000 },
         limit: Duration::from_secs(args.limit),
@@ -230,6 +241,8 @@ fn scale(args: &ScaleArgs) -> Result<()> {
                 1_000_000..10_000_000 => 3,
                 _ => 1,
             },
+            once: Vec::new(),
+            skip: Vec::new(),
             settle_ms: 0,
             limit: Duration::from_secs(args.limit),
             dir: args.dir.clone(),

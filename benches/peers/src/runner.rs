@@ -24,6 +24,10 @@ pub struct Plan {
     pub records: u64,
     pub value_len: usize,
     pub runs: u32,
+    /// Workloads that only the first run has.
+    pub once: Vec<String>,
+    /// What a store leaves out: its name and a workload's.
+    pub skip: Vec<(String, String)>,
     pub settle_ms: u64,
     /// How long one process may take.
     pub limit: Duration,
@@ -86,7 +90,7 @@ impl Run<'_> {
             let count = self.plan.engines.len();
             for place in 0..count {
                 let engine = &self.plan.engines[(place + i + self.number as usize) % count];
-                if workload.needs.met_by(engine.role()) {
+                if self.is_due(engine, workload) {
                     self.measure(engine, workload)?;
                 }
             }
@@ -95,6 +99,13 @@ impl Run<'_> {
             remove(&self.plan.dir.join(engine.owner()))?;
         }
         Ok(())
+    }
+
+    fn is_due(&self, engine: &Participant, workload: &Workload) -> bool {
+        let again = self.number > 1 && self.plan.once.iter().any(|name| name == workload.name);
+        let skip =
+            |(store, name): &(String, String)| store == engine.name() && name == workload.name;
+        workload.needs.met_by(engine.role()) && !again && !self.plan.skip.iter().any(skip)
     }
 
     fn measure(&mut self, engine: &Participant, workload: &Workload) -> Result<()> {
@@ -234,8 +245,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    /// Takes part as README.md has it: W1 has a figure, W2b it can't do, W3 hangs, of O1b it is
-    /// killed amid the puts, R1 fails.
+    /// Takes part as README.md has it: W1 has a figure, in both runs, W2b it can't do, W3 hangs, of
+    /// O1b it is killed amid the puts, R1 fails, D1 is left out.
     const SCRIPT: &str = r#"#!/bin/sh
 if [ "$1" = --describe ]; then
     echo '{"version":"script 1","settings":"none","survives_kill":true}'
@@ -268,13 +279,15 @@ esac
         fs::write(&script, SCRIPT).expect("a file");
         fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).expect("its owner may");
         let external = Participant::external(&format!("script={}", script.display()));
-        let names = ["W1", "W2b", "W3", "O1b", "R1"];
+        let names = ["W1", "W2b", "W3", "O1b", "R1", "D1"];
         let plan = Plan {
             engines: vec![external.expect("a name and a command")],
             workloads: names.map(|name| workloads::named(name).expect("there is one")).into(),
             records: 10_000,
             value_len: 200,
-            runs: 1,
+            runs: 2,
+            once: names.iter().skip(1).map(|name| (*name).to_owned()).collect(),
+            skip: vec![("script".to_owned(), "D1".to_owned())],
             settle_ms: 0,
             limit: Duration::from_secs(2),
             dir: folder.join("stores"),
@@ -300,6 +313,7 @@ esac
             "W3 killed: it was not done after 2 s",
             "O1b 1024",
             "R1 exit status: 1: no such record",
+            "W1 5.5",
         ];
         assert_eq!(said, expected);
         assert_eq!(failed, 2);

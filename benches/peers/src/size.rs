@@ -42,8 +42,8 @@ fn fits(records: u64, value_len: usize, stores: u64, free: u64) -> Result<()> {
     let most = CACHE_BYTES / 4 * 3 / record_len(value_len);
     if records > most {
         return Err(format!(
-            "{records} records with values of {value_len} bytes: the stores' caches of {} MiB would \
-             not be larger than the data set; {most} records at most",
+            "{records} records with values of {value_len} bytes: the stores' caches of {} MiB \
+             would not be larger than the data set; {most} records at most",
             CACHE_BYTES >> 20
         )
         .into());

@@ -14,8 +14,9 @@ pub const SPEC: Spec = Spec {
     name: "rocksdb",
     package: "librocksdb-sys",
     settings: "hyper clock cache of 1 GiB with index and filters in it, blocks of 16 KiB, bloom \
-               filter of 10 bits, LZ4, 2 background jobs, bytes_per_sync 1 MiB, level_compaction_dynamic_level_bytes, pinned \
-               gets; os: WAL without sync, each write goes to the kernel; sync: WAL with sync",
+               filter of 10 bits, LZ4, 2 background jobs, bytes_per_sync 1 MiB, \
+               level_compaction_dynamic_level_bytes, pinned gets; os: WAL without sync, each write \
+               goes to the kernel; sync: WAL with sync",
     survives_kill: true,
     role: Role::Store,
     open: |dir, level, _| open(dir, level),

@@ -94,6 +94,12 @@ impl Figures {
         self.rows.keys()
     }
 
+    /// In how many runs a row was measured.
+    pub fn runs(&self, row: &Row) -> usize {
+        let figures = self.rows.get(row);
+        figures.into_iter().flat_map(BTreeMap::values).map(BTreeMap::len).max().unwrap_or(0)
+    }
+
     /// The median over the runs.
     pub fn median(&self, row: &Row, engine: &str) -> Option<f64> {
         median(self.rows.get(row)?.get(engine)?.values().copied().collect())

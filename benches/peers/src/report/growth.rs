@@ -93,8 +93,9 @@ fn table(text: &mut String, sizes: &[Figures]) -> std::fmt::Result {
         text,
         "{}, {}, {} cores, {} GiB, {}, {}; kindlog {}, values of {} bytes. Each number of keys in \
          stores of its own; medians of {} runs. What an operation or a key takes, and in brackets \
-         how many times as much as with the number of keys before. What is logarithmic in their number has the ratio of the last line. {} keys \
-         were not measured: that column is extrapolated, by the slope of the last step.\n",
+         how many times as much as with the number of keys before. What is logarithmic in their \
+         number has the ratio of the last line. {} keys were not measured: that column is \
+         extrapolated, by the slope of the last step.\n",
         setup.date,
         setup.cpu,
         setup.cores,

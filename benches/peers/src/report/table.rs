@@ -33,8 +33,8 @@ fn machine(text: &mut String, figures: &Figures) -> Written {
     )?;
     writeln!(
         text,
-        "{}, {}, {} cores, {} GiB, {}, {}; each figure the median of {}. Before each run others \
-         used at most {:.0} % of the machine.\n",
+        "{}, {}, {} cores, {} GiB, {}, {}; each figure the median of {} where no other number is \
+         given. Before each run others used at most {:.0} % of the machine.\n",
         setup.date,
         setup.cpu,
         setup.cores,
@@ -94,7 +94,11 @@ fn all(text: &mut String, figures: &Figures) -> Written {
     }
     writeln!(text, "\n| --- | --- | --- |{}", " ---: |".repeat(figures.engines.len()))?;
     for row in figures.rows() {
-        write!(text, "| {} | {} | {} |", row.workload, row.about(), row.unit())?;
+        let fewer = match figures.runs(row) {
+            count if count as u32 == figures.setup.runs => String::new(),
+            count => format!(" ({})", runs(count as u32)),
+        };
+        write!(text, "| {} | {}{fewer} | {} |", row.workload, row.about(), row.unit())?;
         for engine in &figures.engines {
             write!(text, " {} |", cell(figures, row, &engine.name))?;
         }
