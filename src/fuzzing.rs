@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use crate::engine::compact::worker;
 use crate::error::Result;
+use crate::format::alphabet::Alphabet;
 use crate::format::contents::{Contents, KindParts};
 use crate::format::entries::{Encoder, Fields};
 use crate::format::file::HeaderError;
@@ -127,16 +128,14 @@ pub struct Hint {
     pub prefixes: Vec<(String, Vec<u8>, u64)>,
 }
 
+/// Whether a hint is sound, all of it.
+pub fn check_hint(file: &[u8]) -> bool {
+    open_hint(file).is_ok()
+}
+
 /// Decodes a hint, merges it with itself, and encodes it again.
 pub fn decode_hint(file: &[u8]) -> Result<(Hint, Vec<u8>), String> {
-    let (header, at) = HintHeader::decode(file).map_err(reason)?;
-    let payload = &file[at..];
-    if payload.len() as u64 != header.payload_len || crc32fast::hash(payload) != header.payload_crc
-    {
-        return Err("length or checksum".to_owned());
-    }
-    let contents = Contents::decode(header.totals, payload.to_vec())
-        .map_err(|malformed| format!("{malformed:?}"))?;
+    let (header, contents) = open_hint(file)?;
     let mut hint = Hint { length: header.totals.length, entries: Vec::new(), prefixes: Vec::new() };
     let mut parts = Vec::new();
     for kind in contents.kinds() {
@@ -149,10 +148,14 @@ pub fn decode_hint(file: &[u8]) -> Result<(Hint, Vec<u8>), String> {
             hint.entries.push((kind.name.to_string(), id.to_vec(), revision, offset, len, delete));
         }
         let common = common.unwrap_or_default();
-        let (mut decoder, mut entries) = (contents.entries(kind), Encoder::new(&common));
+        let of_kind = &hint.entries[hint.entries.len() - kind.count as usize..];
+        let behind = of_kind.iter().map(|(_, id, ..)| &id[common.len()..]);
+        let mut entries = Encoder::new(&common, &Alphabet::of(behind));
+        let mut decoder = contents.entries(kind);
         while decoder.step() == Ok(true) {
             entries.push(decoder.id(), decoder.fields());
         }
+        let entries = entries.finish();
         let prefixes = kind.prefixes.clone();
         hint.prefixes.extend(
             prefixes.iter().map(|p| (kind.name.to_string(), p.prefix.to_vec(), p.fields.revision)),
@@ -175,6 +178,17 @@ pub fn decode_hint(file: &[u8]) -> Result<(Hint, Vec<u8>), String> {
     let mut bytes = HintHeader::new(header.store_id, header.salt, header.id, &again).encode();
     bytes.extend_from_slice(again.payload());
     Ok((hint, bytes))
+}
+
+fn open_hint(file: &[u8]) -> Result<(HintHeader, Contents), String> {
+    let (header, at) = HintHeader::decode(file).map_err(reason)?;
+    let payload = &file[at..];
+    if payload.len() as u64 != header.payload_len || crc32fast::hash(payload) != header.payload_crc
+    {
+        return Err("length or checksum".to_owned());
+    }
+    let contents = Contents::decode(header.totals, payload.to_vec());
+    contents.map(|contents| (header, contents)).map_err(|malformed| format!("{malformed:?}"))
 }
 
 /// How many ids there are in the merge of contents with themselves.

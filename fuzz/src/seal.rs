@@ -32,6 +32,7 @@ pub const HINT_HEADER_LEN: usize = PREAMBLE_LEN + 80;
 pub fn hint_file(payload: &[u8], length: u64) -> Vec<u8> {
     let mut fields = [0; 80];
     fields[24..32].copy_from_slice(&length.to_le_bytes());
+    fields[76] = 1;
     let mut file = file_header(b'H', &fields);
     file.extend(payload);
     seal_hint(&mut file);

@@ -1,36 +1,41 @@
 //! Entries of a kind in a hint: ids in order, and where their newest records lie.
 //!
 //! ```text
-//! entry = head [shared] [id-len] suffix revision [offset] [len]
+//! entries = alphabet { block }
+//! block   = { least width } bits
 //! ```
 //!
-//! Each is told by how it differs from the one before; before the first there is the prefix that
-//! all ids of the kind have in common, a record that ends at offset 0, and zeros. `head` is a byte:
+//! A block has [`BLOCK_LEN`] entries, the last one what is left. Each entry is six numbers and the
+//! rest of its id, told by how they differ from the entry before; before the first there is the
+//! prefix that all ids of the kind have in common, and a record that ends at offset 0:
 //!
 //! ```text
-//! bit 0     DELETE    the record is a tombstone, not a put
-//! bit 1     FOLLOWS   the frame begins where that of the entry before ends: no `offset`
-//! bit 2     SAME_LEN  the frame is as long as that of the entry before: no `len`
-//! bit 3     SAME_ID   the id is as long as the one before: no `id-len`
-//! bits 4-7  how many bytes more than the common prefix the id shares with the one before; 15:
-//!           `shared` says how many more than 15 more
+//! shared    how many bytes more than the common prefix the id has in common with the one before
+//! id-len    the id's bytes
+//! delete    1 if the record is a tombstone, 0 if it is a put
+//! revision
+//! offset    of the frame, in units, less the end of the one before; signed: 0, -1, 1 as 0, 1, 2
+//! len       of the frame, in units
 //! ```
 //!
-//! `shared`, `id-len` and `len` (in units) are varints, `revision` and `offset` (in units, from
-//! where the frame before ends) signed ones. In a segment that lies in the order of its keys, an id
-//! that shares all but `n` bytes takes `n` and about four more.
+//! Of each of the six numbers a block has the least there is, a varint, and the width of what the
+//! others are above it, a byte. In `bits` there is one entry behind the other: the six, each in its
+//! width, then the bytes of the id that are not shared, as the `alphabet` has them. Zeros fill the
+//! last byte. In a segment that lies in the order of its keys, ids of the same length with frames of
+//! the same length take their characters and the bits of `shared` and `revision`.
 
+use super::alphabet::{Alphabet, Characters, Codes};
+use super::bits::{self, BitWriter, WINDOW_BITS};
 use super::location::UNIT;
 use super::record::MAX_REVISION;
 use super::varint;
 use crate::key::MAX_ID_LEN;
 
-const DELETE: u8 = 1;
-const FOLLOWS: u8 = 2;
-const SAME_LEN: u8 = 4;
-const SAME_ID: u8 = 8;
-const SHARED_SHIFT: u32 = 4;
-const SHARED_MAX: usize = 15;
+/// Entries of a block.
+const BLOCK_LEN: usize = 128;
+/// Numbers of an entry, and the most bits that each may have above the least.
+const COLUMNS: usize = 6;
+const MAX_WIDTHS: [u32; COLUMNS] = [16, 16, 1, 62, 34, 33];
 
 /// What an entry says of its id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,53 +64,97 @@ impl Fields {
 /// Writes entries.
 #[derive(Debug)]
 pub(crate) struct Encoder {
-    out: Vec<u8>,
+    out: BitWriter,
+    alphabet: Codes,
     common: usize,
     id: Vec<u8>,
     last: Fields,
+    /// The block at hand: the numbers of its entries, and where each one's suffix ends.
+    rows: Vec<([u64; COLUMNS], usize)>,
+    suffixes: Vec<u8>,
 }
 
 impl Encoder {
-    /// For ids that all start with `common`.
-    pub(crate) fn new(common: &[u8]) -> Encoder {
-        let (out, id, last) = (Vec::new(), common.to_vec(), Fields::default());
-        Encoder { out, common: common.len(), id, last }
+    /// For ids that all start with `common`, and behind that have no characters but these.
+    pub(crate) fn new(common: &[u8], alphabet: &Alphabet) -> Encoder {
+        let mut out = BitWriter::default();
+        let alphabet = alphabet.encode(out.bytes());
+        let (rows, suffixes) = Default::default();
+        let (id, last) = (common.to_vec(), Fields::default());
+        Encoder { out, alphabet, common: common.len(), id, last, rows, suffixes }
     }
 
     /// Adds an entry. Its id is above the last one's.
     pub(crate) fn push(&mut self, id: &[u8], fields: Fields) {
-        let Encoder { out, common, id: before, last } = self;
-        let shared = *common
-            + id[*common..].iter().zip(&before[*common..]).take_while(|(a, b)| a == b).count();
-        let more = shared - *common;
-        let mut head = (more.min(SHARED_MAX) as u8) << SHARED_SHIFT;
-        head |= if fields.delete { DELETE } else { 0 };
-        head |= if u64::from(fields.offset) == last.end() { FOLLOWS } else { 0 };
-        head |= if fields.len == last.len { SAME_LEN } else { 0 };
-        head |= if id.len() == before.len() { SAME_ID } else { 0 };
-        out.push(head);
-        if more >= SHARED_MAX {
-            varint::put(out, (more - SHARED_MAX) as u64);
+        let common = self.common;
+        let pairs = id[common..].iter().zip(&self.id[common..]);
+        let shared = common + pairs.take_while(|(a, b)| a == b).count();
+        let gap = i64::from(fields.offset) - self.last.end() as i64;
+        self.suffixes.extend_from_slice(&id[shared..]);
+        let row = [
+            (shared - common) as u64,
+            id.len() as u64,
+            u64::from(fields.delete),
+            fields.revision,
+            varint::zigzag(gap),
+            u64::from(fields.len),
+        ];
+        self.rows.push((row, self.suffixes.len()));
+        self.id.truncate(shared);
+        self.id.extend_from_slice(&id[shared..]);
+        self.last = fields;
+        if self.rows.len() == BLOCK_LEN {
+            self.end_block();
         }
-        if head & SAME_ID == 0 {
-            varint::put(out, id.len() as u64);
-        }
-        out.extend_from_slice(&id[shared..]);
-        varint::put_signed(out, fields.revision as i64 - last.revision as i64);
-        if head & FOLLOWS == 0 {
-            varint::put_signed(out, i64::from(fields.offset) - last.end() as i64);
-        }
-        if head & SAME_LEN == 0 {
-            varint::put(out, u64::from(fields.len));
-        }
-        before.truncate(shared);
-        before.extend_from_slice(&id[shared..]);
-        *last = fields;
     }
 
-    /// What was written.
-    pub(crate) fn finish(self) -> Vec<u8> {
-        self.out
+    fn end_block(&mut self) {
+        let Encoder { out, alphabet, rows, suffixes, .. } = self;
+        let mut columns = [Column::default(); COLUMNS];
+        for (i, column) in columns.iter_mut().enumerate() {
+            let numbers = rows.iter().map(|(row, _)| row[i]);
+            let (least, most) = numbers.fold((u64::MAX, 0), |(a, b), n| (a.min(n), b.max(n)));
+            *column = Column::new(least, bits::width(most - least));
+            varint::put(out.bytes(), least);
+            out.bytes().push(column.width as u8);
+        }
+        let mut from = 0;
+        for (row, end) in rows.drain(..) {
+            for (column, number) in columns.iter().zip(row) {
+                out.put(number - column.least, column.width);
+            }
+            for character in &suffixes[from..end] {
+                out.put(alphabet.of(*character), alphabet.bits);
+            }
+            from = end;
+        }
+        out.align();
+        suffixes.clear();
+    }
+
+    /// What was written; nothing if there is no entry.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        if self.last == Fields::default() {
+            return Vec::new();
+        }
+        if !self.rows.is_empty() {
+            self.end_block();
+        }
+        std::mem::take(self.out.bytes())
+    }
+}
+
+/// One number of all entries of a block.
+#[derive(Clone, Copy, Debug, Default)]
+struct Column {
+    least: u64,
+    width: u32,
+    mask: u64,
+}
+
+impl Column {
+    fn new(least: u64, width: u32) -> Column {
+        Column { least, width, mask: bits::mask(width) }
     }
 }
 
@@ -113,12 +162,21 @@ impl Encoder {
 #[derive(Debug)]
 pub(crate) struct Decoder<'a> {
     bytes: &'a [u8],
+    /// The next bit.
     at: usize,
+    /// How many entries are left: all told, and in the block at hand.
+    left: u64,
+    left_in_block: usize,
+    columns: [Column; COLUMNS],
+    /// The bits of the six numbers of an entry.
+    width: u32,
+    characters: Option<Characters>,
     common: usize,
     /// Where the segment ends, in units.
     end: u64,
-    started: bool,
+    /// The id is what stands there first.
     id: Vec<u8>,
+    id_len: usize,
     last: Fields,
 }
 
@@ -127,16 +185,21 @@ pub(crate) struct Decoder<'a> {
 pub(crate) struct Malformed;
 
 impl<'a> Decoder<'a> {
-    /// Reads what an encoder wrote for ids with this common prefix, whose frames lie below `end`,
-    /// in units.
-    pub(crate) fn new(bytes: &'a [u8], common: &[u8], end: u64) -> Decoder<'a> {
+    /// Reads what an encoder wrote for so many ids with this common prefix, whose frames lie below
+    /// `end`, in units.
+    pub(crate) fn new(bytes: &'a [u8], count: u64, common: &[u8], end: u64) -> Decoder<'a> {
         Decoder {
             bytes,
             at: 0,
+            left: count,
+            left_in_block: 0,
+            columns: Default::default(),
+            width: 0,
+            characters: None,
             common: common.len(),
             end,
-            started: false,
             id: common.to_vec(),
+            id_len: common.len(),
             last: Fields::default(),
         }
     }
@@ -144,7 +207,7 @@ impl<'a> Decoder<'a> {
     /// The id of the entry that was read last.
     #[inline]
     pub(crate) fn id(&self) -> &[u8] {
-        &self.id
+        &self.id[..self.id_len]
     }
 
     /// The rest of it.
@@ -153,56 +216,109 @@ impl<'a> Decoder<'a> {
         self.last
     }
 
+    /// Whether what ids have behind the common prefix is ASCII without control characters.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.characters.as_ref().is_some_and(|characters| characters.plain)
+    }
+
     /// Reads the next entry; false at the end. Ids ascend, frames lie inside the segment, numbers
     /// are within their limits, or it is an error.
     pub(crate) fn step(&mut self) -> Result<bool, Malformed> {
-        let Some(&head) = self.bytes.get(self.at) else { return Ok(false) };
-        self.at += 1;
-        let mut shared = self.common + usize::from(head >> SHARED_SHIFT);
-        if usize::from(head >> SHARED_SHIFT) == SHARED_MAX {
-            shared += self.number(MAX_ID_LEN as u64)? as usize;
+        if self.left_in_block == 0 {
+            if self.left == 0 {
+                return self.finish();
+            }
+            self.begin_block()?;
         }
-        let id_len = match head & SAME_ID {
-            0 => self.number(MAX_ID_LEN as u64)? as usize,
-            _ => self.id.len(),
-        };
-        if shared > self.id.len() || shared > id_len || id_len == 0 {
+        let [shared, id_len, delete, revision, gap, len] = self.numbers();
+        let shared = self.common as u64 + shared;
+        let is_sound = shared <= id_len
+            && shared <= self.id_len as u64
+            && (1..=MAX_ID_LEN as u64).contains(&id_len)
+            && delete <= 1
+            && revision <= MAX_REVISION
+            && len > 0;
+        let offset = self.last.end().checked_add_signed(varint::unzigzag(gap));
+        let offset = offset.filter(|offset| offset + len <= self.end).ok_or(Malformed)?;
+        if !is_sound {
             return Err(Malformed);
         }
-        let suffix = self.bytes.get(self.at..self.at + id_len - shared).ok_or(Malformed)?;
-        self.at += suffix.len();
-        if self.started && *suffix <= self.id[shared..] {
-            return Err(Malformed);
-        }
-        self.id.truncate(shared);
-        self.id.extend_from_slice(suffix);
-        self.started = true;
-        let revision = self.signed(self.last.revision)?;
-        let offset = match head & FOLLOWS {
-            0 => self.signed(self.last.end())?,
-            _ => self.last.end(),
-        };
-        let len = match head & SAME_LEN {
-            0 => self.number(self.end.min(u64::from(u32::MAX)))?,
-            _ => u64::from(self.last.len),
-        };
-        if len == 0 || offset + len > self.end {
-            return Err(Malformed);
-        }
+        self.take_suffix(shared as usize, id_len as usize)?;
         let (offset, len) = (offset as u32, len as u32);
-        self.last = Fields { revision, offset, len, delete: head & DELETE != 0 };
+        self.last = Fields { revision, offset, len, delete: delete == 1 };
+        self.left_in_block -= 1;
+        self.left -= 1;
         Ok(true)
     }
 
-    fn number(&mut self, limit: u64) -> Result<u64, Malformed> {
-        let number = varint::get(self.bytes, &mut self.at).ok_or(Malformed)?;
-        if number <= limit { Ok(number) } else { Err(Malformed) }
+    /// The numbers of the next entry.
+    #[inline]
+    fn numbers(&mut self) -> [u64; COLUMNS] {
+        let mut numbers = [0; COLUMNS];
+        if self.width <= WINDOW_BITS {
+            let mut window = bits::window(self.bytes, self.at);
+            for (number, column) in numbers.iter_mut().zip(&self.columns) {
+                *number = column.least + (window & column.mask);
+                window >>= column.width;
+            }
+            self.at += self.width as usize;
+        } else {
+            for (number, column) in numbers.iter_mut().zip(&self.columns) {
+                *number = column.least + bits::get(self.bytes, &mut self.at, column.width);
+            }
+        }
+        numbers
     }
 
-    /// A number of at most 2^62, told by how it differs from `from`.
-    fn signed(&mut self, from: u64) -> Result<u64, Malformed> {
-        let delta = varint::get_signed(self.bytes, &mut self.at).ok_or(Malformed)?;
-        from.checked_add_signed(delta).filter(|number| *number <= MAX_REVISION).ok_or(Malformed)
+    /// Reads the bytes of an id of `len` that come behind the `shared` ones.
+    #[inline]
+    fn take_suffix(&mut self, shared: usize, len: usize) -> Result<(), Malformed> {
+        let characters = self.characters.as_ref().ok_or(Malformed)?;
+        let end = self.at + characters.width(len - shared);
+        if end > self.bytes.len() * 8 {
+            return Err(Malformed);
+        }
+        if len > self.id.len() {
+            self.id.resize(len, 0);
+        }
+        let before = if shared < self.id_len { self.id[shared] } else { 0 };
+        characters.read(self.bytes, self.at, &mut self.id[shared..len])?;
+        (self.at, self.id_len) = (end, len);
+        // What is shared is all that is, so the first byte behind it decides. Only the first id may
+        // be the common prefix itself.
+        let ascends = match len > shared {
+            true => before < self.id[shared],
+            false => self.last == Fields::default(),
+        };
+        if ascends { Ok(()) } else { Err(Malformed) }
+    }
+
+    fn begin_block(&mut self) -> Result<(), Malformed> {
+        if self.characters.is_none() {
+            let (characters, len) = Characters::decode(self.bytes, self.left)?;
+            self.characters = Some(characters);
+            self.at = len * 8;
+        }
+        let mut at = self.at.div_ceil(8);
+        for (column, most) in self.columns.iter_mut().zip(MAX_WIDTHS) {
+            let least = varint::get(self.bytes, &mut at).ok_or(Malformed)?;
+            let width = u32::from(*self.bytes.get(at).ok_or(Malformed)?);
+            at += 1;
+            // So no sum overflows.
+            if width > most || least > MAX_REVISION {
+                return Err(Malformed);
+            }
+            *column = Column::new(least, width);
+        }
+        self.width = self.columns.iter().map(|column| column.width).sum();
+        self.at = at * 8;
+        self.left_in_block = self.left.min(BLOCK_LEN as u64) as usize;
+        Ok(())
+    }
+
+    /// The end: nothing may follow.
+    fn finish(&self) -> Result<bool, Malformed> {
+        if self.at.div_ceil(8) == self.bytes.len() { Ok(false) } else { Err(Malformed) }
     }
 }
 
@@ -227,36 +343,69 @@ mod tests {
         ids.iter().zip(fields).map(|(id, fields)| (id.as_bytes().to_vec(), fields)).collect()
     }
 
-    fn encoded() -> Vec<u8> {
-        let mut encoder = Encoder::new(b"run/");
-        entries().iter().for_each(|(id, fields)| encoder.push(id, *fields));
+    /// What is written of ids that start with `common`.
+    fn written(common: &[u8], entries: &[(Vec<u8>, Fields)]) -> Vec<u8> {
+        let behind = entries.iter().map(|(id, _)| &id[common.len()..]);
+        let mut encoder = Encoder::new(common, &Alphabet::of(behind));
+        entries.iter().for_each(|(id, fields)| encoder.push(id, *fields));
         encoder.finish()
+    }
+
+    fn encoded() -> Vec<u8> {
+        written(b"run/", &entries())
     }
 
     #[test]
     fn what_is_written_is_read() {
-        let bytes = encoded();
-        let mut decoder = Decoder::new(&bytes, b"run/", 1 << 32);
-        for (id, fields) in entries() {
-            assert_eq!(decoder.step(), Ok(true));
-            assert_eq!((decoder.id(), decoder.fields()), (&*id, fields));
-        }
-        assert_eq!(decoder.step(), Ok(false));
+        is_read(b"run/", &entries());
+        is_read(b"", &entries());
+        is_read(b"", &[]);
     }
 
-    #[test]
-    fn an_entry_in_key_order_takes_its_suffix_and_four_bytes() {
-        let mut encoder = Encoder::new(b"agent-");
-        for n in 0..1000u32 {
-            let fields = Fields {
-                revision: 40_000 - 30 * u64::from(n),
-                offset: 9 + 34 * n,
-                len: 34,
-                delete: false,
-            };
-            encoder.push(format!("agent-{:08x}", n.wrapping_mul(4_000_000)).as_bytes(), fields);
+    fn is_read(common: &[u8], entries: &[(Vec<u8>, Fields)]) {
+        let bytes = written(common, entries);
+        let mut decoder = Decoder::new(&bytes, entries.len() as u64, common, 1 << 32);
+        for (id, fields) in entries {
+            assert_eq!(decoder.step(), Ok(true));
+            assert_eq!((decoder.id(), decoder.fields()), (&**id, *fields));
         }
-        assert!(encoder.finish().len() < 1000 * (6 + 4));
+        assert_eq!((decoder.step(), decoder.step()), (Ok(false), Ok(false)));
+    }
+
+    /// Every size of alphabet, over several blocks, and ids that are no text of one byte a
+    /// character.
+    #[test]
+    fn ids_of_any_characters_are_read() {
+        let random = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) >> 20;
+        for size in 1..=255u64 {
+            let byte = |n: u64| (random(n) % size) as u8 + 1;
+            let id = |n: u64| (0..1 + random(n) % 40).map(|i| byte(n * 100 + i)).collect();
+            let ids: std::collections::BTreeSet<Vec<u8>> = (0..300).map(id).collect();
+            let fields = |n: usize| {
+                let n = n as u64;
+                let (revision, offset) = (random(n) % 5000, (random(n + 1) % 1000) as u32);
+                Fields { revision, offset, len: 1 + n as u32 % 3, delete: n.is_multiple_of(7) }
+            };
+            let entries = ids.into_iter().enumerate().map(|(n, id)| (id, fields(n)));
+            is_read(b"", &entries.collect::<Vec<_>>());
+        }
+    }
+
+    /// 16 characters of 32 that are random behind a few that ascend, as in a ULID.
+    #[test]
+    fn an_entry_in_key_order_takes_five_bits_a_character_and_three_bytes() {
+        let digit = |n: u64| b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"[(n % 32) as usize] as char;
+        let random = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        let entry = |n: u64| {
+            let time = [n / 1024, n / 32, n].map(digit);
+            let tail = (0..16).map(|i| digit(random(n * 16 + i)));
+            let id: String = "exe-01HF7YA".chars().chain(time).chain(tail).collect();
+            let (revision, offset) = (random(n) % 1_000_000, 9 + 34 * n as u32);
+            (id.into_bytes(), Fields { revision, offset, len: 34, delete: false })
+        };
+        let entries: Vec<_> = (0..10_000).map(entry).collect();
+        let len = written(b"exe-01HF7YA", &entries).len();
+        assert!(len < 10_000 * 17 * 5 / 8 + 10_000 * 3, "{len}");
     }
 
     /// Whatever the bytes are, what is read of them keeps the rules.
@@ -264,7 +413,7 @@ mod tests {
     fn bytes_that_were_changed_are_malformed_or_keep_the_rules() {
         let bytes = encoded();
         let check = |bytes: &[u8], end: u64| {
-            let mut decoder = Decoder::new(bytes, b"run/", end);
+            let mut decoder = Decoder::new(bytes, 7, b"run/", end);
             let mut before: Option<Vec<u8>> = None;
             while decoder.step() == Ok(true) {
                 let (id, fields) = (decoder.id().to_vec(), decoder.fields());

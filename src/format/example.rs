@@ -6,6 +6,7 @@
 
 use bytes::BytesMut;
 
+use super::alphabet::Alphabet;
 use super::contents::{Contents, KindParts, Totals};
 use super::entries::{Encoder, Fields};
 use super::hint::HintHeader;
@@ -74,7 +75,7 @@ fn hint(segment: &[u8]) -> Vec<u8> {
         at += header.frame_len() as usize;
     }
     found.retain(|(header, _)| header.frame_type.is_record());
-    let mut entries = Encoder::new(b"a-");
+    let mut entries = Encoder::new(b"a-", &Alphabet::of([&b"1"[..], b"2"].into_iter()));
     // The first put is older than the delete of the same id.
     for ((header, offset), id) in found[1..].iter().zip([b"a-1", b"a-2"]) {
         let (len, revision) = ((header.frame_len() / UNIT) as u32, header.revision);
@@ -88,7 +89,7 @@ fn hint(segment: &[u8]) -> Vec<u8> {
         newest: TIME,
         count: 2,
         common: b"a-".to_vec(),
-        entries,
+        entries: entries.finish(),
         prefixes: Vec::new(),
     };
     let (length, digest) = (segment.len() as u64, digest.finalize());

@@ -11,7 +11,7 @@
 //! 88  4  the segment's number
 //! 92  4  digest: CRC-32 of all those frames' two checksums, in order
 //! 96  4  CRC-32 of the payload
-//! 100 4  zero
+//! 100 4  layout of the payload: 1
 //!     .. the payload, see `contents`; the file ends with it
 //! ```
 
@@ -22,6 +22,8 @@ use super::record::MAX_REVISION;
 use super::segment::StoreId;
 
 const FIELDS_LEN: usize = 80;
+/// The payload is laid out as `contents` says. Nobody who knows another one misreads it.
+const LAYOUT: u32 = 1;
 
 /// What a hint says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,7 @@ impl HintHeader {
         for number in [self.salt, length, records, internal, revision, self.payload_len] {
             fields.extend_from_slice(&number.to_le_bytes());
         }
-        for number in [self.id.0, digest, self.payload_crc, 0] {
+        for number in [self.id.0, digest, self.payload_crc, LAYOUT] {
             fields.extend_from_slice(&number.to_le_bytes());
         }
         file::encode(FileType::Hint, &fields)
@@ -63,6 +65,10 @@ impl HintHeader {
     /// The header, and where the payload begins.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(HintHeader, usize), HeaderError> {
         let (fields, len) = file::decode(FileType::Hint, bytes, FIELDS_LEN)?;
+        let layout = le_u32(fields, 76);
+        if layout != LAYOUT {
+            return Err(HeaderError::Unknown(format!("layout {layout} of the payload")));
+        }
         let totals = Totals {
             length: le_u64(fields, 24),
             records: le_u64(fields, 32),

@@ -1,10 +1,12 @@
 //! Bytes to values and back: the layout of every file. No I/O. The bytes are specified in
 //! `docs/format.md`.
 
+pub(crate) mod alphabet;
 pub(crate) mod backup;
 #[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub)]
 mod backup_proto;
+pub(crate) mod bits;
 pub(crate) mod contents;
 pub(crate) mod entries;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::covering::Covering;
 use super::scan::{Frame, Scan};
 use super::segment::Segment;
 use crate::error::{Error, Result};
+use crate::format::alphabet::Alphabet;
 use crate::format::contents::{Contents, KindParts, Prefix, Totals};
 use crate::format::entries::{Encoder, Fields};
 use crate::format::location::UNIT;
@@ -214,7 +215,8 @@ impl Records {
             order.first().map_or(Vec::new(), |at| self.id(*at as usize)[..common].to_vec());
         let prefixes = self.prefixes.iter().map(|(prefix, fields)| (&**prefix, fields.revision));
         let mut covering = Covering::new(prefixes.collect());
-        let mut entries = Encoder::new(&common);
+        let behind = (0..self.puts_and_deletes.len()).map(|at| &self.id(at)[common.len()..]);
+        let mut entries = Encoder::new(&common, &Alphabet::of(behind));
         let (mut count, mut last): (u64, Option<&[u8]>) = (0, None);
         let mut puts: Option<(&[u8], &[u8])> = None;
         for at in order {
@@ -240,7 +242,7 @@ impl Records {
         let prefixes = self.prefixes.into_iter();
         let prefixes = prefixes.map(|(prefix, fields)| Prefix { prefix, fields }).collect();
         let (oldest, newest) = self.times.unwrap_or((i64::MAX, i64::MIN));
-        let total_bytes = self.total_bytes;
+        let (total_bytes, entries) = (self.total_bytes, entries.finish());
         let part =
             KindParts { name, total_bytes, oldest, newest, count, common, entries, prefixes };
         (part, range)

@@ -86,8 +86,9 @@ impl Segments {
         if !wanted(&header.totals) && !planted(Bug::StaleHint) {
             return bad("it is of another part of the segment");
         }
-        // An entry is shorter than its frame: a longer payload is none, and is not read.
-        let most = header.totals.length.min(len - payload_at as u64);
+        // An entry is shorter than its frame, and what comes on top for each kind is shorter than
+        // two: a longer payload is none, and is not read.
+        let most = header.totals.length.saturating_mul(2).min(len - payload_at as u64);
         if header.payload_len > most || len != payload_at as u64 + header.payload_len {
             return bad("its length does not match");
         }

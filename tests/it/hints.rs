@@ -154,6 +154,8 @@ fn a_hint_that_is_bad_in_any_way_is_passed_over() {
         is_passed_over(&image, &expected, name, &other, "the hint of another segment");
         let newer = resealed(&bytes, |header| header[8] = 2);
         is_passed_over(&image, &expected, name, &newer, "a later version");
+        let other_layout = resealed(&bytes, |header| header[100] = 0);
+        is_passed_over(&image, &expected, name, &other_layout, "an older layout");
         let flagged = resealed(&bytes, |header| header[12] = 1);
         is_passed_over(&image, &expected, name, &flagged, "an unknown required flag");
         for (at, what) in [(24, "store"), (40, "salt"), (48, "length"), (88, "number")] {
