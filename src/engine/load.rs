@@ -16,7 +16,7 @@ use crate::format::location::SegmentId;
 use crate::format::manifest::Sealed;
 use crate::index::{Bulk, Index};
 use crate::log::contents::Builder;
-use crate::log::hint::Hint;
+use crate::log::hint::{Check, Hint};
 use crate::log::merge::Merge;
 use crate::log::scan::Frame;
 use crate::log::segment::Segment;
@@ -43,12 +43,13 @@ pub(super) struct Loaded {
 pub(super) fn sealed(
     segments: &Segments,
     wanted: &[(Arc<Segment>, &Sealed)],
+    check: Check,
     report: &mut RecoveryReport,
 ) -> Result<Vec<Loaded>> {
     let bytes: u64 = wanted.iter().map(|(_, sealed)| sealed.length).sum();
     let load = |at: usize| {
         let (segment, sealed) = &wanted[at];
-        let hint = segments.read_hint(segment, |totals| totals.is_of(sealed));
+        let hint = segments.read_hint(segment, check, |totals| totals.is_of(sealed));
         if let Hint::Good(..) = hint {
             return Ok((hint, None));
         }
@@ -86,11 +87,12 @@ pub(super) fn closed(
     segments: &Segments,
     segment: &Arc<Segment>,
     end: u64,
+    check: Check,
     report: &mut RecoveryReport,
 ) -> Result<Option<Loaded>> {
     let len = segment.file.len().map_err(|e| Error::io("read", &segment.path, e))?;
-    let hint = segments
-        .read_hint(segment, |totals| (segment.first..=end.min(len)).contains(&totals.length));
+    let wanted = segment.first..=end.min(len);
+    let hint = segments.read_hint(segment, check, |totals| wanted.contains(&totals.length));
     report.note_hint(segment, &hint);
     let Hint::Good(contents, _) = hint else { return Ok(None) };
     Ok(Some(Loaded { segment: segment.clone(), contents, wants_hint: false }))
@@ -147,7 +149,10 @@ impl Builders {
 }
 
 /// Fills the index, which is empty, with all that the segments hold.
-pub(super) fn fill(index: &Index, loaded: &[Loaded]) {
+///
+/// # Errors
+/// `Corrupt` if a hint that nobody has checked is malformed, its checksum notwithstanding.
+pub(super) fn fill(index: &Index, loaded: &[Loaded]) -> Result<()> {
     let merge = Merge::new(loaded.iter().map(|one| (one.segment.id, &one.contents)).collect());
     let count = |name: &str| {
         let kinds = loaded.iter().filter_map(|one| one.contents.kind(name));
@@ -158,7 +163,7 @@ pub(super) fn fill(index: &Index, loaded: &[Loaded]) {
     // The largest first, so that no thread begins with it when the others are done.
     names.sort_by(|a, b| b.cmp(a));
     let all: u64 = names.iter().map(|(count, _)| count).sum();
-    parallel::map(names.len(), all > PARALLEL_RECORDS, |at| {
+    let filled = parallel::map(names.len(), all > PARALLEL_RECORDS, |at| {
         let (_, name) = names[at];
         let kind = index.kind_or_create(name);
         let mut bulk = Bulk::new(&kind);
@@ -174,5 +179,11 @@ pub(super) fn fill(index: &Index, loaded: &[Loaded]) {
             }
         }
         bulk.finish();
+        entries.finish()
     });
+    let malformed = filled.into_iter().find_map(std::result::Result::err);
+    let segment = loaded.iter().find(|one| Some(one.segment.id) == malformed);
+    segment.map_or(Ok(()), |Loaded { segment, .. }| {
+        Err(Error::corrupt(segment.path.with_extension("hint"), 0, "its entries are malformed"))
+    })
 }

@@ -23,6 +23,7 @@ use crate::format::names;
 use crate::format::record::Header;
 use crate::format::segment::StoreId;
 use crate::index::Index;
+use crate::log::hint::Check;
 use crate::log::manifest::ManifestFile;
 use crate::log::reserve::Reserve;
 use crate::log::scan::{Frame, Scan};
@@ -45,19 +46,12 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<State>,
         read_manifest(&*disk)?.ok_or_else(|| no_store(&*disk))?;
     }
     let lock = if read_only || planted(Bug::NoLock) { None } else { Some(take_lock(&*disk)?) };
-    let mut owned = read_only && is_locked(&*disk)?;
-    let recovery = loop {
-        let before = read_manifest(&*disk)?;
-        let read = read_log(disk.clone(), options.clone(), owned);
-        // An owner that came meanwhile, or came and went, may have been half seen: again.
-        let moved = || Ok::<_, Error>(is_locked(&*disk)? || read_manifest(&*disk)? != before);
-        if !read_only || owned || !moved()? {
-            break read?;
-        }
-        owned = is_locked(&*disk)?;
+    let (state, mut report) = match recover(&disk, &options, Check::NoEntries) {
+        // It may be a hint whose checksum is right, and its entries are not: that shows when the
+        // index is filled. Once more, then, with all hints checked before.
+        Err(Error::Corrupt { .. }) => recover(&disk, &options, Check::All)?,
+        done => done?,
     };
-    let (state, mut report) =
-        if read_only { recovery.finish_reader()? } else { recovery.finish_owner()? };
     *state.lock.lock() = lock;
     report.elapsed = started.elapsed();
     event!(
@@ -74,12 +68,32 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<State>,
     Ok((Arc::new(state), report))
 }
 
+fn recover(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+    check: Check,
+) -> Result<(State, RecoveryReport)> {
+    let read_only = options.read_only;
+    let mut owned = read_only && is_locked(&**disk)?;
+    let recovery = loop {
+        let before = read_manifest(&**disk)?;
+        let read = read_log(disk.clone(), options.clone(), owned, check);
+        // An owner that came meanwhile, or came and went, may have been half seen: again.
+        let moved = || Ok::<_, Error>(is_locked(&**disk)? || read_manifest(&**disk)? != before);
+        if !read_only || owned || !moved()? {
+            break read?;
+        }
+        owned = is_locked(&**disk)?;
+    };
+    if read_only { recovery.finish_reader() } else { recovery.finish_owner() }
+}
+
 /// Reads the log that the manifest names. Beside a living owner a segment may go between the two
 /// steps: it is missing only if the manifest, read again, still names it.
-fn read_log(disk: Arc<dyn Disk>, options: Options, owned: bool) -> Result<Recovery> {
+fn read_log(disk: Arc<dyn Disk>, options: Options, owned: bool, check: Check) -> Result<Recovery> {
     let mut manifest = read_manifest(&*disk)?;
     loop {
-        match Recovery::read(disk.clone(), options.clone(), manifest.clone(), owned) {
+        match Recovery::read(disk.clone(), options.clone(), manifest.clone(), owned, check) {
             Err(Error::MissingSegment { file }) => {
                 let again = read_manifest(&*disk)?;
                 if again == manifest {
@@ -199,6 +213,7 @@ impl Recovery {
         options: Options,
         manifest: Option<Manifest>,
         owned: bool,
+        check: Check,
     ) -> Result<Recovery> {
         let is_new = manifest.is_none();
         let manifest = match manifest {
@@ -227,7 +242,7 @@ impl Recovery {
             state.segments.insert(segment.clone());
             sealed.push((segment, seal));
         }
-        let loaded = load::sealed(&state.segments, &sealed, &mut report)?;
+        let loaded = load::sealed(&state.segments, &sealed, check, &mut report)?;
         let tail = match manifest.tail && !owned {
             true => Some(TailCopy::read(&*state.disk, &manifest.store_id())?),
             false => None,
@@ -237,7 +252,7 @@ impl Recovery {
         let mut hinted = match &open[..] {
             [segment] if (manifest.clean || planted(Bug::HintOfTorn)) && !owned => {
                 let end = manifest.watermark.saturating_sub(segment.base);
-                load::closed(&state.segments, segment, end, &mut report)?
+                load::closed(&state.segments, segment, end, check, &mut report)?
             }
             _ => None,
         };
@@ -305,9 +320,9 @@ impl Recovery {
 
     /// Fills the index with all that was loaded. `seen` is the highest revision of what was read.
     /// Returns the highest of all.
-    pub(super) fn fill_index(&mut self, seen: u64) -> u64 {
+    pub(super) fn fill_index(&mut self, seen: u64) -> Result<u64> {
         let Recovery { state, report, loaded, .. } = self;
-        load::fill(&state.index, loaded);
+        load::fill(&state.index, loaded)?;
         let mut revision = seen;
         for Loaded { segment, contents, wants_hint } in loaded.drain(..) {
             report.records += contents.totals.records - contents.totals.internal;
@@ -319,7 +334,7 @@ impl Recovery {
                 }
             }
         }
-        revision
+        Ok(revision)
     }
 
     /// The report of what lies behind the log's end.
@@ -357,7 +372,7 @@ impl Recovery {
         }
         // The last commit's record may have been compacted away.
         let seen = self.load_open(limit)?.max(self.chain.revision);
-        let revision = self.fill_index(seen);
+        let revision = self.fill_index(seen)?;
         self.state.order.get_mut().revision = revision;
         self.state.visible.store(revision, Ordering::Release);
         Ok((self.state, self.report))

@@ -70,7 +70,7 @@ fn go_on(recovery: &mut Recovery, hinted: &mut u64) -> Result<(Active, u64)> {
     recovery.state.segments.insert(segment);
     *hinted = recovery.hinted.as_ref().map_or(0, |hinted| hinted.contents.totals.length);
     let seen = recovery.load_open(u64::MAX)?;
-    let revision = recovery.fill_index(seen).max(recovery.manifest.revision_ceiling);
+    let revision = recovery.fill_index(seen)?.max(recovery.manifest.revision_ceiling);
     let State { reserve, manifest, .. } = &recovery.state;
     reserve.with(|| {
         manifest.update(|manifest| {
@@ -121,7 +121,7 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
         loaded.wants_hint = true;
         recovery.loaded.push(loaded);
     }
-    let seen = recovery.fill_index(seen);
+    let seen = recovery.fill_index(seen)?;
     recovery.report.rewritten_bytes = active.end() - next.first;
     recovery.state.segments.publishable(&next)?;
     let ceiling = recovery.manifest.revision_ceiling;

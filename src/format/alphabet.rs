@@ -66,6 +66,11 @@ impl Codes {
     }
 }
 
+/// Whether an alphabet, which `bytes` begin with, is ASCII without control characters.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    Characters::decode(bytes, 0).is_ok_and(|(characters, _)| characters.plain)
+}
+
 /// What codes stand for.
 #[derive(Debug)]
 pub(super) struct Characters {

@@ -11,6 +11,7 @@
 
 use std::ops::Range;
 
+use super::alphabet;
 use super::entries::{Decoder, Fields, Malformed};
 use super::file::le_u64;
 use super::location::UNIT;
@@ -67,6 +68,10 @@ pub(crate) struct KindContents {
     pub(crate) count: u64,
     common: Range<usize>,
     entries: Range<usize>,
+    /// The entries were gone through, and are sound.
+    pub(crate) checked: bool,
+    /// The frames of sound entries have no more bytes together.
+    pub(crate) max_entry_bytes: u64,
     /// The newest tombstone of each prefix, in the order of prefixes.
     pub(crate) prefixes: Vec<Prefix>,
 }
@@ -105,7 +110,17 @@ impl Contents {
     /// Reads a payload, all of it, so that whoever goes through its entries meets no surprise. What
     /// is allocated is in proportion to its length.
     pub(crate) fn decode(totals: Totals, payload: Vec<u8>) -> Result<Contents, Malformed> {
-        let mut reader = Reader { bytes: &payload, at: 0, end: totals.length / UNIT };
+        Contents::read_payload(totals, payload, true)
+    }
+
+    /// Reads a payload, but leaves entries to be checked by the one who goes through them, where
+    /// nothing more than that is to be checked. For whoever can start again.
+    pub(crate) fn skim(totals: Totals, payload: Vec<u8>) -> Result<Contents, Malformed> {
+        Contents::read_payload(totals, payload, false)
+    }
+
+    fn read_payload(totals: Totals, payload: Vec<u8>, all: bool) -> Result<Contents, Malformed> {
+        let mut reader = Reader { bytes: &payload, at: 0, end: totals.length / UNIT, all };
         let mut kinds: Vec<KindContents> = Vec::new();
         let mut total_bytes = 0u64;
         for _ in 0..reader.number()? {
@@ -178,8 +193,18 @@ impl KindParts<'_> {
             varint::put(out, u64::from(fields.offset));
             varint::put(out, u64::from(fields.len));
         }
-        let (name, prefixes) = (name.into(), self.prefixes);
-        KindContents { name, total_bytes, oldest, newest, count, common, entries, prefixes }
+        KindContents {
+            name: name.into(),
+            total_bytes,
+            oldest,
+            newest,
+            count,
+            common,
+            entries,
+            checked: true,
+            max_entry_bytes: total_bytes,
+            prefixes: self.prefixes,
+        }
     }
 }
 
@@ -197,6 +222,8 @@ struct Reader<'a> {
     at: usize,
     /// Where the segment ends, in units.
     end: u64,
+    /// All entries are checked.
+    all: bool,
 }
 
 impl Reader<'_> {
@@ -215,35 +242,52 @@ impl Reader<'_> {
         let common = self.range(common_len)?;
         let entries_len = self.number()?;
         let entries = self.range(entries_len)?;
-        let keyed_bytes = self.check_entries(&entries, &common, count)?;
+        let checked = self.check_entries(&entries, &common, count)?;
         let prefixes = self.prefixes(prefixes)?;
-        let prefixes_bytes: u64 = prefixes.iter().map(|one| one.fields.len_bytes()).sum();
-        if keyed_bytes.saturating_add(prefixes_bytes) > total_bytes {
+        let prefixes_bytes = prefixes.iter().map(|one| one.fields.len_bytes()).sum();
+        let max_entry_bytes = total_bytes.checked_sub(prefixes_bytes).ok_or(Malformed)?;
+        if checked.is_some_and(|bytes| bytes > max_entry_bytes) {
             return Err(Malformed);
         }
-        let (oldest, newest) = (oldest as i64, newest as i64);
-        let name = name.into();
-        Ok(KindContents { name, total_bytes, oldest, newest, count, common, entries, prefixes })
+        let (oldest, newest, name) = (oldest as i64, newest as i64, name.into());
+        let checked = checked.is_some();
+        Ok(KindContents {
+            name,
+            total_bytes,
+            oldest,
+            newest,
+            count,
+            common,
+            entries,
+            checked,
+            max_entry_bytes,
+            prefixes,
+        })
     }
 
-    /// Goes through a kind's entries, and returns how many bytes their frames have.
+    /// Goes through a kind's entries, unless that can be left to others, and returns how many bytes
+    /// their frames have.
     fn check_entries(
         &self,
         entries: &Range<usize>,
         common: &Range<usize>,
         count: u64,
-    ) -> Result<u64, Malformed> {
-        let common = &self.bytes[common.clone()];
-        let mut decoder = Decoder::new(&self.bytes[entries.clone()], count, common, self.end);
-        let common_is_sound = check_id(common).is_ok();
+    ) -> Result<Option<u64>, Malformed> {
+        let (entries, common) = (&self.bytes[entries.clone()], &self.bytes[common.clone()]);
+        // All that is put together of this is UTF-8 without control characters.
+        let is_text = check_id(common).is_ok() && alphabet::is_plain(entries);
+        if is_text && !self.all {
+            return Ok(None);
+        }
+        let mut decoder = Decoder::new(entries, count, common, self.end);
         let mut bytes = 0u64;
         while decoder.step()? {
-            if !(common_is_sound && decoder.is_plain()) {
+            if !is_text {
                 check_id(decoder.id())?;
             }
             bytes = bytes.saturating_add(decoder.fields().len_bytes());
         }
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
     fn prefixes(&mut self, count: u64) -> Result<Vec<Prefix>, Malformed> {

@@ -14,15 +14,15 @@
 //! id-len    the id's bytes
 //! delete    1 if the record is a tombstone, 0 if it is a put
 //! revision
-//! offset    of the frame, in units, less the end of the one before; signed: 0, -1, 1 as 0, 1, 2
+//! offset    of the frame, in units, less the end of the one before: 0, -1, 1 are 0, 1, 2
 //! len       of the frame, in units
 //! ```
 //!
 //! Of each of the six numbers a block has the least there is, a varint, and the width of what the
 //! others are above it, a byte. In `bits` there is one entry behind the other: the six, each in its
 //! width, then the bytes of the id that are not shared, as the `alphabet` has them. Zeros fill the
-//! last byte. In a segment that lies in the order of its keys, ids of the same length with frames of
-//! the same length take their characters and the bits of `shared` and `revision`.
+//! last byte. In a segment that lies in the order of its keys, ids of the same length with frames
+//! of the same length take their characters and the bits of `shared` and `revision`.
 
 use super::alphabet::{Alphabet, Characters, Codes};
 use super::bits::{self, BitWriter, WINDOW_BITS};
@@ -214,11 +214,6 @@ impl<'a> Decoder<'a> {
     #[inline]
     pub(crate) fn fields(&self) -> Fields {
         self.last
-    }
-
-    /// Whether what ids have behind the common prefix is ASCII without control characters.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.characters.as_ref().is_some_and(|characters| characters.plain)
     }
 
     /// Reads the next entry; false at the end. Ids ascend, frames lie inside the segment, numbers

@@ -25,6 +25,14 @@ pub(crate) enum Hint {
     Bad(String),
 }
 
+/// What of a hint is checked beyond its checksum when it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    All,
+    /// All but entries, which the merge checks that goes through them.
+    NoEntries,
+}
+
 impl Segments {
     /// Writes a segment's hint, in place of an older one.
     pub(crate) fn write_hint(&self, segment: &Segment, contents: &Contents) -> io::Result<()> {
@@ -55,9 +63,10 @@ impl Segments {
     pub(crate) fn read_hint(
         &self,
         segment: &Segment,
+        check: Check,
         wanted: impl FnOnce(&Totals) -> bool,
     ) -> Hint {
-        match self.try_read_hint(segment, wanted) {
+        match self.try_read_hint(segment, check, wanted) {
             Ok(hint) => hint,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Hint::Missing,
             Err(e) => Hint::Bad(e.to_string()),
@@ -67,6 +76,7 @@ impl Segments {
     fn try_read_hint(
         &self,
         segment: &Segment,
+        check: Check,
         wanted: impl FnOnce(&Totals) -> bool,
     ) -> io::Result<Hint> {
         let bad = |reason: &str| Ok(Hint::Bad(reason.to_owned()));
@@ -97,7 +107,11 @@ impl Segments {
         if crc32fast::hash(&payload) != header.payload_crc && !planted(Bug::HintUnchecked) {
             return bad("its checksum does not match");
         }
-        match Contents::decode(header.totals, payload) {
+        let contents = match check {
+            Check::All => Contents::decode(header.totals, payload),
+            Check::NoEntries => Contents::skim(header.totals, payload),
+        };
+        match contents {
             Ok(contents) => Ok(Hint::Good(contents, len)),
             Err(_) => bad("its entries are malformed"),
         }

@@ -1,7 +1,7 @@
 //! Several segments' contents as one: the newest record of each id.
 
 use crate::format::contents::Contents;
-use crate::format::entries::{Decoder, Fields};
+use crate::format::entries::{Decoder, Fields, Malformed};
 use crate::format::location::{Location, Place, SegmentId};
 
 use super::covering::Covering;
@@ -37,7 +37,8 @@ impl<'a> Merge<'a> {
         let mut prefixes: Vec<PrefixTombstone<'a>> = Vec::new();
         for (segment, contents) in &self.sources {
             let Some(kind) = contents.kind(name) else { continue };
-            sources.push(Source { segment: *segment, entries: contents.entries(kind) });
+            let (entries, left) = (contents.entries(kind), kind.max_entry_bytes);
+            sources.push(Source { segment: *segment, entries, checked: kind.checked, left });
             prefixes.extend(kind.prefixes.iter().map(|tombstone| PrefixTombstone {
                 prefix: &tombstone.prefix,
                 segment: *segment,
@@ -88,28 +89,42 @@ pub(crate) struct KindMerge<'a> {
     prefixes: Vec<PrefixTombstone<'a>>,
     covering: Covering<'a>,
     id: Vec<u8>,
+    /// A segment whose entries turned out not to be sound, of those that nobody had checked.
+    malformed: Option<SegmentId>,
 }
 
 #[derive(Debug)]
 struct Source<'a> {
     segment: SegmentId,
     entries: Decoder<'a>,
+    checked: bool,
+    /// So many bytes may the frames of the entries that are left have.
+    left: u64,
 }
 
 impl Source<'_> {
     /// Moves to the next entry; false if there is none.
     #[inline]
-    fn advance(&mut self) -> bool {
-        self.entries.step().expect("contents were gone through when they were made or read")
+    fn advance(&mut self) -> Result<bool, Malformed> {
+        match self.entries.step() {
+            Ok(true) => {
+                let left = self.left.checked_sub(self.entries.fields().len_bytes());
+                self.left = left.ok_or(Malformed)?;
+                Ok(true)
+            }
+            done => done,
+        }
     }
 }
 
 impl<'a> KindMerge<'a> {
-    fn new(mut sources: Vec<Source<'a>>, prefixes: Vec<PrefixTombstone<'a>>) -> KindMerge<'a> {
-        let heap = (0..sources.len()).filter(|at| sources[*at].advance()).collect();
+    fn new(sources: Vec<Source<'a>>, prefixes: Vec<PrefixTombstone<'a>>) -> KindMerge<'a> {
+        let (heap, malformed) = (Vec::new(), None);
         let pairs = prefixes.iter().map(|one| (one.prefix, one.fields.revision)).collect();
         let covering = Covering::new(pairs);
-        let mut merge = KindMerge { sources, heap, prefixes, covering, id: Vec::new() };
+        let id = Vec::new();
+        let mut merge = KindMerge { sources, heap, prefixes, covering, id, malformed };
+        merge.heap = (0..merge.sources.len()).filter(|at| merge.advance(*at)).collect();
         for at in (0..merge.heap.len() / 2).rev() {
             merge.sift(at);
         }
@@ -145,10 +160,30 @@ impl<'a> KindMerge<'a> {
         Some(Entry { id: &self.id, revision, location, delete, covered })
     }
 
+    /// At the end: whether all entries were sound. If they were not, nothing that was merged is to
+    /// be believed.
+    ///
+    /// # Errors
+    /// The segment whose were not.
+    pub(crate) fn finish(self) -> Result<(), SegmentId> {
+        self.malformed.map_or(Ok(()), Err)
+    }
+
+    /// Moves a source to its next entry; false if there is none.
+    #[inline]
+    fn advance(&mut self, at: usize) -> bool {
+        let source = &mut self.sources[at];
+        source.advance().unwrap_or_else(|Malformed| {
+            assert!(!source.checked, "contents were gone through when they were made or read");
+            self.malformed = Some(source.segment);
+            false
+        })
+    }
+
     /// Moves the topmost source on.
     fn pop(&mut self) {
         let Some(&top) = self.heap.first() else { return };
-        if !self.sources[top].advance() {
+        if !self.advance(top) {
             self.heap.swap_remove(0);
         }
         self.sift(0);

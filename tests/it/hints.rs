@@ -167,6 +167,44 @@ fn a_hint_that_is_bad_in_any_way_is_passed_over() {
     }
 }
 
+/// One whose payload is none, though its checksum says that it is, is found out while the index is
+/// filled, and the store opened anew without it: by a reader, by an owner, and by one that writes
+/// the log's end again.
+#[test]
+fn entries_that_are_malformed_behind_a_sound_checksum_are_passed_over() {
+    let closed = closed_store(&history());
+    let written = closed.kill(0);
+    let store = options().open_on(&written).expect("it opens");
+    store.put("Log", "last", pattern(7, 3_000)).expect("it has room");
+    let killed = written.kill(0);
+    drop(store);
+    for (image, options) in [(&closed, reader()), (&closed, options()), (&killed, options())] {
+        let (expected, _) = report(image, &options);
+        let (mut malformed, mut all) = (0, 0);
+        for name in hints(image) {
+            let bytes = image.read_file(&name).expect("it is there");
+            for at in (104..bytes.len()).step_by(if full() { 1 } else { 5 }) {
+                let mut changed = bytes.clone();
+                changed[at] ^= 0xFF;
+                let crc = crc32(&changed[104..]);
+                let changed = resealed(&changed, |header| {
+                    header[96..100].copy_from_slice(&crc.to_le_bytes());
+                });
+                let disk = image.kill(0);
+                disk.write_file(&name, &changed);
+                let store = options.open_on(&disk).expect("it opens");
+                all += 1;
+                // What is well-formed and wrong behind a sound checksum is believed.
+                if store.recovery().hints_rejected == 1 {
+                    malformed += 1;
+                    assert_eq!(shown(&store), expected, "{name}, byte {at}");
+                }
+            }
+        }
+        assert!(malformed > all / 3, "{malformed} of {all}");
+    }
+}
+
 /// A hint with its header changed and the header's checksum made right.
 fn resealed(bytes: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut bytes = bytes.to_vec();

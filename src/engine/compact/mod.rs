@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::format::contents::Contents;
 use crate::format::location::SegmentId;
 use crate::format::manifest::Sealed;
-use crate::log::hint::Hint;
+use crate::log::hint::{Check, Hint};
 use crate::state::State;
 
 /// What a sealed segment holds: by its hint, or by reading it.
@@ -34,7 +34,7 @@ use crate::state::State;
 /// `Corrupt` if it has no hint and is not what was sealed: then it may hold anything.
 fn contents(state: &State, id: SegmentId, sealed: &Sealed) -> Result<Contents> {
     let segment = state.segments.find(id)?;
-    match state.segments.read_hint(&segment, |totals| totals.is_of(sealed)) {
+    match state.segments.read_hint(&segment, Check::All, |totals| totals.is_of(sealed)) {
         Hint::Good(contents, _) => Ok(contents),
         Hint::Missing | Hint::Bad(_) => match Contents::read(&segment, sealed.length)? {
             (contents, found) if found.digest == sealed.digest => Ok(contents),
