@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::parallel;
 use super::report::RecoveryReport;
+use super::survey::Survey;
 use crate::error::{Error, Result};
 use crate::event::event;
 use crate::format::contents::Contents;
@@ -127,6 +128,16 @@ struct Building {
 }
 
 impl Builders {
+    /// Goes on behind what was gathered of segments while the log's end was looked for.
+    pub(super) fn resume(segments: &[Arc<Segment>], surveys: &mut [Survey]) -> Builders {
+        let gathered = segments.iter().zip(surveys).filter_map(|(segment, survey)| {
+            let end = survey.gathered.settled();
+            let builder = survey.gathered.take_builder()?;
+            Some((segment.id, Building { segment: segment.clone(), end, builder }))
+        });
+        Builders { builders: gathered.collect() }
+    }
+
     /// Takes the next frame of a segment.
     pub(super) fn add(&mut self, segment: &Arc<Segment>, frame: &Frame<'_>) -> Result<()> {
         let building = self.builders.entry(segment.id).or_insert_with(|| Building {

@@ -269,8 +269,15 @@ impl Recovery {
         Ok(Recovery { state, manifest, report, open, chain, is_new, loaded, hinted, owned })
     }
 
-    /// Reads the unsealed part, as far as no hint tells of it, and hands each of its frames to
-    /// `take`. Nothing behind `limit`, a position, is read. Returns the highest revision.
+    /// What was gathered of the unsealed part while its end was looked for.
+    pub(super) fn gathered(&mut self) -> Builders {
+        let reached = self.chain.reached;
+        Builders::resume(&self.open[..reached], &mut self.chain.surveys[..reached])
+    }
+
+    /// Reads the unsealed part, but for what a hint tells of it and what was gathered, and hands
+    /// each of its frames to `take`. Nothing behind `limit`, a position, is read. Returns the
+    /// highest revision.
     pub(super) fn read_open(
         &mut self,
         limit: u64,
@@ -282,7 +289,8 @@ impl Recovery {
         {
             let from = from.take().unwrap_or(segment.first);
             let end = readable_end(segment, survey.end, limit).max(from);
-            let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, from, end);
+            let at = survey.gathered.settled().max(from);
+            let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, at, end);
             while let Some(frame) = scan.next().map_err(|e| Error::io("read", &segment.path, e))? {
                 let frame = frame.map_err(|bad| {
                     Error::corrupt(&segment.path, survey.end, format!("changed while read: {bad}"))
@@ -311,7 +319,7 @@ impl Recovery {
 
     /// The same, where each frame stays where it is.
     pub(super) fn load_open(&mut self, limit: u64) -> Result<u64> {
-        let mut builders = Builders::default();
+        let mut builders = self.gathered();
         let revision = self.read_open(limit, |_, segment, frame| builders.add(segment, frame))?;
         self.loaded.extend(builders.finish().into_iter().map(|(loaded, _)| loaded));
         self.loaded.extend(self.hinted.take());

@@ -20,6 +20,7 @@ use crate::format::record::FramePlace;
 use crate::format::segment::HEADER_LEN;
 use crate::log::active::{Active, TRAILER_LEN};
 use crate::log::contents::Builder;
+use crate::log::gather::Gathered;
 use crate::log::scan::Frame;
 use crate::log::segment::Segment;
 use crate::state::State;
@@ -86,6 +87,9 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
     // Segments are closed here, so all of each must be known, and sound.
     if !planted(Bug::HintOfTorn) && recovery.hinted.take().is_some() {
         recovery.report.hints_used -= 1;
+        // What was gathered begins behind it.
+        let (segment, survey) = (&recovery.open[0], &mut recovery.chain.surveys[0]);
+        survey.gathered = Gathered::new(segment.first);
     }
     let watermark = recovery.chain.watermark;
     let mut len = recovery.chain.tail.len() as u64;
@@ -106,7 +110,7 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
         watermark,
         active: Active::new(next.clone(), next.first),
         copying: false,
-        kept: Builders::default(),
+        kept: recovery.gathered(),
         copied: Builder::default(),
     };
     let seen = recovery

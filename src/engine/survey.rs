@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::record::{FrameType, Header};
+use crate::log::gather::Gathered;
 use crate::log::scan::Scan;
 use crate::log::segment::Segment;
 use crate::log::tail::TailCopy;
@@ -37,6 +38,8 @@ pub(crate) struct Survey {
     sound: u64,
     /// The last commit's revision, as a watermark says that vouches for all before it; or 0.
     revision: u64,
+    /// What its frames are, as far as they are known durable.
+    pub(crate) gathered: Gathered,
 }
 
 /// The unsealed part of the log.
@@ -79,7 +82,8 @@ impl Chain {
         };
         let mut open = true;
         for segment in segments {
-            let mut survey = survey(segment, from.take().unwrap_or(segment.first), owned)?;
+            let from = from.take().unwrap_or(segment.first);
+            let mut survey = survey(segment, from, chain.watermark, owned)?;
             chain.watermark = chain.watermark.max(survey.watermark);
             if open {
                 chain.reached += 1;
@@ -154,8 +158,9 @@ impl Survey {
     }
 }
 
-/// Reads one segment from an offset to its end, and looks for sound frames behind it.
-fn survey(segment: &Segment, from: u64, owned: bool) -> Result<Survey> {
+/// Reads one segment from an offset to its end, and looks for sound frames behind it. The log is
+/// known durable below `watermark`, a position.
+fn survey(segment: &Segment, from: u64, watermark: u64, owned: bool) -> Result<Survey> {
     let failed = |e| Error::io("read", &segment.path, e);
     let len = segment.file.len().map_err(failed)?.min(segment.capacity);
     let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, from, len);
@@ -170,6 +175,7 @@ fn survey(segment: &Segment, from: u64, owned: bool) -> Result<Survey> {
         may_be_sync: false,
         sound: 0,
         revision: 0,
+        gathered: Gathered::new(from.min(len)),
     };
     let mut commit = Commit::default();
     while !survey.ended {
@@ -183,6 +189,8 @@ fn survey(segment: &Segment, from: u64, owned: bool) -> Result<Survey> {
                 if header.frame_type == FrameType::Watermark && header.place.watermark == here {
                     survey.revision = survey.revision.max(header.revision);
                 }
+                let durable = survey.watermark.max(watermark).saturating_sub(segment.base);
+                survey.gathered.take(segment, &frame, commit.is_whole(), durable)?;
                 if commit.is_whole() {
                     survey.end = frame.end();
                     survey.ended = header.frame_type == FrameType::End;

@@ -11,7 +11,7 @@ use crate::format::contents::{Contents, KindParts, Prefix, Totals};
 use crate::format::entries::{Encoder, Fields};
 use crate::format::location::UNIT;
 use crate::format::manifest::{KindRange, Sealed};
-use crate::format::record::{FrameType, Record};
+use crate::format::record::FrameType;
 use crate::key;
 use crate::zoo::{Bug, planted};
 
@@ -37,8 +37,44 @@ impl Contents {
     }
 }
 
+/// What contents need of a frame but for its key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    frame_type: FrameType,
+    internal: bool,
+    revision: u64,
+    time: i64,
+    kind_len: u8,
+    id_len: u16,
+    checksums: [u8; 8],
+    offset: u64,
+    len: u64,
+}
+
+impl Seen {
+    pub(crate) fn of(frame: &Frame<'_>) -> Seen {
+        let record = frame.header.record(frame.bytes);
+        Seen {
+            frame_type: record.frame_type,
+            internal: frame.header.internal,
+            revision: record.revision,
+            time: record.time,
+            kind_len: record.kind.len() as u8,
+            id_len: record.id.len() as u16,
+            checksums: frame.checksums().try_into().expect("eight bytes"),
+            offset: frame.offset,
+            len: frame.header.frame_len(),
+        }
+    }
+
+    /// How many bytes kind and id have.
+    pub(crate) fn key_len(&self) -> usize {
+        usize::from(self.kind_len) + usize::from(self.id_len)
+    }
+}
+
 /// Takes frames one by one, in the order in which they lie in a segment.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Builder {
     digest: crc32fast::Hasher,
     totals: Totals,
@@ -52,8 +88,16 @@ impl Builder {
     /// # Errors
     /// `Corrupt` if its key is malformed: a sound checksum over one was not written by this store.
     pub(crate) fn add(&mut self, segment: &Segment, frame: &Frame<'_>) -> Result<()> {
+        let record = frame.header.record(frame.bytes);
         self.digest.update(frame.checksums());
-        self.add_copy(segment, frame, frame.offset, frame.header.frame_len())
+        self.add_record(segment, frame.offset, &Seen::of(frame), record.kind, record.id)
+    }
+
+    /// The same of a frame of which only this was kept, and its kind and id.
+    pub(crate) fn add_seen(&mut self, segment: &Segment, seen: &Seen, key: &[u8]) -> Result<()> {
+        let (kind, id) = key.split_at(usize::from(seen.kind_len));
+        self.digest.update(&seen.checksums);
+        self.add_record(segment, seen.offset, seen, kind, id)
     }
 
     /// Adds a frame that was copied from `segment` to another one, where it takes `len` bytes at
@@ -66,27 +110,40 @@ impl Builder {
         len: u64,
     ) -> Result<()> {
         let record = frame.header.record(frame.bytes);
+        let seen = Seen { offset, len, ..Seen::of(frame) };
+        self.add_record(segment, frame.offset, &seen, record.kind, record.id)
+    }
+
+    /// Adds what was at the offset `from` of `segment`.
+    fn add_record(
+        &mut self,
+        segment: &Segment,
+        from: u64,
+        seen: &Seen,
+        kind: &[u8],
+        id: &[u8],
+    ) -> Result<()> {
         let totals = &mut self.totals;
-        totals.revision = totals.revision.max(record.revision);
-        if !record.frame_type.is_record() {
+        totals.revision = totals.revision.max(seen.revision);
+        if !seen.frame_type.is_record() {
             return Ok(());
         }
         totals.records += 1;
-        if record.frame_type == FrameType::Put {
+        if seen.frame_type == FrameType::Put {
             let (first, last) = self.puts.unwrap_or((u64::MAX, 0));
-            self.puts = Some((first.min(record.revision), last.max(record.revision)));
+            self.puts = Some((first.min(seen.revision), last.max(seen.revision)));
         }
-        if frame.header.internal {
+        if seen.internal {
             totals.internal += 1;
             return Ok(());
         }
-        let kind = check_key(&record)
-            .map_err(|error| Error::corrupt(&segment.path, frame.offset, error.to_string()))?;
+        let kind = check_key(kind, id)
+            .map_err(|error| Error::corrupt(&segment.path, from, error.to_string()))?;
         let records = match self.kinds.get_mut(kind) {
             Some(records) => records,
             None => self.kinds.entry(kind.into()).or_default(),
         };
-        records.add(&record, offset, len);
+        records.add(seen, id);
         Ok(())
     }
 
@@ -117,20 +174,20 @@ impl Builder {
     }
 }
 
-/// The record's kind, if its key is well formed.
-fn check_key<'a>(record: &Record<'a>) -> Result<&'a str> {
+/// The kind, if it and the id are well formed.
+fn check_key<'a>(kind: &'a [u8], id: &'a [u8]) -> Result<&'a str> {
     let utf8 = |bytes: &'a [u8]| {
         let invalid = |_| Error::InvalidKey { reason: "not UTF-8".to_owned() };
         std::str::from_utf8(bytes).map_err(invalid)
     };
-    let kind = utf8(record.kind)?;
+    let kind = utf8(kind)?;
     key::check_kind(kind)?;
-    key::check_prefix(utf8(record.id)?)?;
+    key::check_prefix(utf8(id)?)?;
     Ok(kind)
 }
 
 /// The records of one kind, in the order in which they lie.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Records {
     /// All ids, one behind the other.
     ids: Vec<u8>,
@@ -141,19 +198,20 @@ struct Records {
 }
 
 /// A put or a delete, and where its id ends in `ids`.
+#[derive(Debug)]
 struct Keyed {
     end: usize,
     fields: Fields,
 }
 
 impl Records {
-    fn add(&mut self, record: &Record<'_>, offset: u64, len: u64) {
-        let Record { revision, time, id, .. } = *record;
+    fn add(&mut self, seen: &Seen, id: &[u8]) {
+        let Seen { frame_type, revision, time, offset, len, .. } = *seen;
         self.total_bytes += len;
         let (offset, len) = ((offset / UNIT) as u32, (len / UNIT) as u32);
-        let delete = record.frame_type != FrameType::Put;
+        let delete = frame_type != FrameType::Put;
         let fields = Fields { revision, offset, len, delete };
-        let forgotten = match record.frame_type {
+        let forgotten = match frame_type {
             FrameType::Delete => planted(Bug::ForgetDelete),
             FrameType::DeletePrefix => planted(Bug::ForgetPrefixDelete),
             _ => false,
@@ -161,7 +219,7 @@ impl Records {
         if forgotten {
             return;
         }
-        if record.frame_type == FrameType::DeletePrefix {
+        if frame_type == FrameType::DeletePrefix {
             let newest = self.prefixes.entry(id.into()).or_insert(fields);
             if newest.revision < revision {
                 *newest = fields;

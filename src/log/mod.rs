@@ -4,6 +4,7 @@
 pub(crate) mod active;
 pub(crate) mod contents;
 mod covering;
+pub(crate) mod gather;
 pub(crate) mod hint;
 pub(crate) mod manifest;
 pub(crate) mod merge;
