@@ -161,7 +161,7 @@ pub fn decode_hint(file: &[u8]) -> Result<(Hint, Vec<u8>), String> {
             prefixes.iter().map(|p| (kind.name.to_string(), p.prefix.to_vec(), p.fields.revision)),
         );
         let (total_bytes, oldest, newest) = (kind.total_bytes, kind.oldest, kind.newest);
-        let (name, count) = (&*kind.name, kind.count);
+        let (name, count) = (kind.name.clone(), kind.count);
         parts.push(KindParts {
             name,
             total_bytes,

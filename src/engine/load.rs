@@ -115,6 +115,11 @@ impl RecoveryReport {
     }
 }
 
+/// What was built of frames that end at `end`.
+pub(super) fn finish(builder: Builder, end: u64) -> (Contents, Sealed) {
+    builder.finish_with(end, |kinds, job| parallel::map(kinds, end > PARALLEL_BYTES, job))
+}
+
 /// What frames are that are read one by one, from several segments.
 #[derive(Default)]
 pub(super) struct Builders {
@@ -151,11 +156,11 @@ impl Builders {
 
     /// What they are, and what the manifest would keep of each segment if it ended there.
     pub(super) fn finish(self) -> Vec<(Loaded, Sealed)> {
-        let finish = |Building { segment, end, builder }| {
-            let (contents, sealed) = builder.finish(end);
+        let sum_up = |Building { segment, end, builder }| {
+            let (contents, sealed) = finish(builder, end);
             (Loaded { segment, contents, wants_hint: false }, sealed)
         };
-        self.builders.into_values().map(finish).collect()
+        self.builders.into_values().map(sum_up).collect()
     }
 }
 

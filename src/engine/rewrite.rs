@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::load::{Builders, Loaded};
+use super::load::{self, Builders, Loaded};
 use super::recover::{Recovery, Source};
 use super::report::RecoveryReport;
 use super::roll::{CEILING_STEP, entry};
@@ -117,7 +117,7 @@ fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
         .read_open(u64::MAX, |source, segment, frame| rewrite.place(source, segment, frame))?;
     let Rewrite { mut active, kept, copied, .. } = rewrite;
     active.flush()?;
-    let (contents, _) = copied.finish(active.end());
+    let (contents, _) = load::finish(copied, active.end());
     recovery.loaded.push(Loaded { segment: next.clone(), contents, wants_hint: false });
     let mut seals = BTreeMap::new();
     for (mut loaded, sealed) in kept.finish() {

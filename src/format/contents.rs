@@ -85,8 +85,8 @@ pub(crate) struct Prefix {
 
 /// A kind's figures, as the encoder takes them.
 #[derive(Debug)]
-pub(crate) struct KindParts<'a> {
-    pub(crate) name: &'a str,
+pub(crate) struct KindParts {
+    pub(crate) name: Box<str>,
     pub(crate) total_bytes: u64,
     pub(crate) oldest: i64,
     pub(crate) newest: i64,
@@ -99,7 +99,7 @@ pub(crate) struct KindParts<'a> {
 
 impl Contents {
     /// Puts contents together of their kinds, which come in order.
-    pub(crate) fn encode<'a>(totals: Totals, parts: Vec<KindParts<'a>>) -> Contents {
+    pub(crate) fn encode(totals: Totals, parts: Vec<KindParts>) -> Contents {
         let mut payload = Vec::new();
         varint::put(&mut payload, parts.len() as u64);
         let kinds = parts.into_iter().map(|part| part.encode(&mut payload)).collect();
@@ -175,7 +175,7 @@ impl Contents {
     }
 }
 
-impl KindParts<'_> {
+impl KindParts {
     fn encode(self, out: &mut Vec<u8>) -> KindContents {
         let KindParts { name, total_bytes, oldest, newest, count, common, .. } = self;
         out.push(name.len() as u8);
@@ -194,7 +194,7 @@ impl KindParts<'_> {
             varint::put(out, u64::from(fields.len));
         }
         KindContents {
-            name: name.into(),
+            name,
             total_bytes,
             oldest,
             newest,

@@ -83,7 +83,7 @@ fn hint(segment: &[u8]) -> Vec<u8> {
         entries.push(id, Fields { revision, offset: *offset, len, delete });
     }
     let part = KindParts {
-        name: "Agent",
+        name: "Agent".into(),
         total_bytes: found.iter().map(|(header, _)| header.frame_len()).sum(),
         oldest: TIME,
         newest: TIME,

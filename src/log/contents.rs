@@ -13,6 +13,7 @@ use crate::format::location::UNIT;
 use crate::format::manifest::{KindRange, Sealed};
 use crate::format::record::FrameType;
 use crate::key;
+use crate::sync::Mutex;
 use crate::zoo::{Bug, planted};
 
 impl Contents {
@@ -149,15 +150,28 @@ impl Builder {
 
     /// What the frames are, which end at `length`.
     pub(crate) fn finish(self, length: u64) -> (Contents, Sealed) {
+        self.finish_with(length, |kinds, finish| (0..kinds).map(finish).collect())
+    }
+
+    /// The same, where `each` finishes kinds by number, each once, on several threads if it likes.
+    /// It answers in their order.
+    pub(crate) fn finish_with(
+        self,
+        length: u64,
+        each: impl FnOnce(usize, &(dyn Fn(usize) -> FinishedKind + Sync)) -> Vec<FinishedKind>,
+    ) -> (Contents, Sealed) {
         let totals = Totals { length, digest: self.digest.finalize(), ..self.totals };
-        let (mut parts, mut ranges) = (Vec::new(), Vec::new());
-        let mut kinds = self.kinds;
-        for (name, records) in &mut kinds {
-            // What is sorted is let go before the next kind is.
-            let (part, range) = std::mem::take(records).finish(name);
-            ranges.extend(range);
-            parts.push(part);
-        }
+        let kinds = self.kinds.into_iter().map(|(name, records)| (name, Mutex::new(records)));
+        let kinds: Vec<(Box<str>, Mutex<Records>)> = kinds.collect();
+        let finished = each(kinds.len(), &|at| {
+            let (name, records) = &kinds[at];
+            // What was sorted is let go before the next kind is.
+            let records = std::mem::take(&mut *records.lock());
+            records.finish(name)
+        });
+        let (parts, ranges): (Vec<KindParts>, Vec<Option<KindRange>>) =
+            finished.into_iter().map(|kind| (kind.part, kind.range)).unzip();
+        let ranges = ranges.into_iter().flatten().collect();
         let contents = Contents::encode(totals, parts);
         let (first_put_revision, last_put_revision) = self.puts.unwrap_or((0, 0));
         let Totals { digest, records, .. } = totals;
@@ -172,6 +186,12 @@ impl Builder {
         };
         (contents, sealed)
     }
+}
+
+/// A kind's part of the contents, and the first and the last id that was put, if any was.
+pub(crate) struct FinishedKind {
+    part: KindParts,
+    range: Option<KindRange>,
 }
 
 /// The kind, if it and the id are well formed.
@@ -261,8 +281,7 @@ impl Records {
         keys.into_iter().map(|(_, at)| at).collect()
     }
 
-    /// The kind's part of the contents, and the first and the last id that was put, if any was.
-    fn finish(self, name: &str) -> (KindParts<'_>, Option<KindRange>) {
+    fn finish(self, name: &str) -> FinishedKind {
         let count = self.puts_and_deletes.len();
         let common = (1..count)
             .fold(if count == 0 { 0 } else { self.id(0).len() }, |common, at| {
@@ -301,9 +320,10 @@ impl Records {
         let prefixes = prefixes.map(|(prefix, fields)| Prefix { prefix, fields }).collect();
         let (oldest, newest) = self.times.unwrap_or((i64::MAX, i64::MIN));
         let (total_bytes, entries) = (self.total_bytes, entries.finish());
+        let name = name.into();
         let part =
             KindParts { name, total_bytes, oldest, newest, count, common, entries, prefixes };
-        (part, range)
+        FinishedKind { part, range }
     }
 }
 
