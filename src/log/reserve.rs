@@ -19,7 +19,7 @@ use crate::zoo::{Bug, planted};
 /// A store with fewer bytes has no reserve.
 const MIN_STORE_LEN: u64 = 1 << 20;
 /// The reserve is this share of the log, within these limits.
-const SHARE: u64 = 128;
+const SHARE: u64 = 256;
 const MIN_LEN: u64 = 256 << 10;
 const MAX_LEN: u64 = 4 << 20;
 
