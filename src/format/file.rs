@@ -132,11 +132,13 @@ pub(crate) fn replace_fields(header: &mut [u8], fields: &[u8]) {
 }
 
 /// Four bytes at `at`, which the caller knows to be there.
+#[inline]
 pub(crate) fn le_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
 /// Eight bytes at `at`, which the caller knows to be there.
+#[inline]
 pub(crate) fn le_u64(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }

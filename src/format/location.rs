@@ -32,6 +32,7 @@ impl Place {
         Place { segment, offset: (offset_bytes / UNIT) as u32 }
     }
 
+    #[inline]
     pub(crate) fn offset_bytes(&self) -> u64 {
         u64::from(self.offset) * UNIT
     }
@@ -43,6 +44,7 @@ impl Location {
         Location { place: Place::new(segment, offset_bytes), len: (len_bytes / UNIT) as u32 }
     }
 
+    #[inline]
     pub(crate) fn len_bytes(&self) -> u64 {
         u64::from(self.len) * UNIT
     }

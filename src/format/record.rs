@@ -11,6 +11,8 @@
 //! (u32) covers the record and nothing of its place, so that compaction copies it unchanged.
 //! `docs/format.md` has every field.
 
+mod quick;
+
 use bytes::{BufMut, BytesMut};
 
 use super::file::{le_u32, le_u64};
@@ -173,7 +175,16 @@ impl std::fmt::Display for Bad {
 
 impl Header {
     /// Reads the fields of a header, with bounds but without checksums. `position` is the frame's.
+    #[inline(always)]
     pub(crate) fn decode(bytes: &[u8], position: u64) -> Result<Header, Bad> {
+        match bytes.first_chunk().and_then(|head| quick::put(head, position)) {
+            Some(header) => Ok(header),
+            None => Header::decode_thoroughly(bytes, position),
+        }
+    }
+
+    #[cold]
+    fn decode_thoroughly(bytes: &[u8], position: u64) -> Result<Header, Bad> {
         let mut at = 8;
         let flags = next(bytes, &mut at)?;
         if flags & !place_flag::KNOWN != 0 {
@@ -246,11 +257,13 @@ impl Header {
     }
 
     /// The frame's length with padding.
+    #[inline]
     pub(crate) fn frame_len(&self) -> u64 {
         (self.body_end() as u64).next_multiple_of(UNIT)
     }
 
     /// Where the value ends; padding follows.
+    #[inline]
     fn body_end(&self) -> usize {
         self.body_at + self.kind_len + self.id_len + self.value_len
     }
@@ -265,16 +278,25 @@ impl Header {
     }
 
     /// Whether `bytes` hold the whole frame and have the record's checksum.
+    #[inline]
     pub(crate) fn check_body(&self, bytes: &[u8]) -> Result<(), Bad> {
         let record = bytes.get(self.record_at..self.body_end()).ok_or(Bad::Short)?;
         if le_u32(bytes, 4) == crc32fast::hash(record) { Ok(()) } else { Err(Bad::BodyChecksum) }
     }
 
     /// Where in the frame kind, id and value lie.
+    #[inline]
     pub(crate) fn ranges(&self) -> [std::ops::Range<usize>; 3] {
         let id_at = self.body_at + self.kind_len;
         let value_at = id_at + self.id_len;
         [self.body_at..id_at, id_at..value_at, value_at..value_at + self.value_len]
+    }
+
+    /// Whether `bytes`, which hold the whole frame, are of this key.
+    #[inline]
+    pub(crate) fn is_of(&self, bytes: &[u8], kind: &str, id: &[u8]) -> bool {
+        let [k, i, _] = self.ranges();
+        bytes[k] == *kind.as_bytes() && bytes[i] == *id
     }
 
     /// The record in `bytes`, which hold the whole frame.
@@ -413,8 +435,11 @@ fn next(bytes: &[u8], at: &mut usize) -> Result<u8, Bad> {
 }
 
 fn number(bytes: &[u8], at: &mut usize) -> Result<u64, Bad> {
-    let short = bytes.len() < *at + varint::MAX_LEN;
-    varint::get(bytes, at).ok_or(if short { Bad::Short } else { Bad::Field("number") })
+    let from = *at;
+    varint::get(bytes, at).ok_or_else(|| {
+        let short = bytes.len() < from + varint::MAX_LEN;
+        if short { Bad::Short } else { Bad::Field("number") }
+    })
 }
 
 fn bounded(bytes: &[u8], at: &mut usize, limit: u64, what: &'static str) -> Result<usize, Bad> {

@@ -19,7 +19,35 @@ pub(crate) fn put(out: &mut impl bytes::BufMut, mut value: u64) {
 
 /// Reads one integer at `*at` and moves `*at` past it. `None` if the bytes end first, or hold more
 /// than 64 bits.
+#[inline]
 pub(crate) fn get(bytes: &[u8], at: &mut usize) -> Option<u64> {
+    match bytes.get(*at) {
+        Some(byte) if *byte < 0x80 => {
+            *at += 1;
+            Some(u64::from(*byte))
+        }
+        _ => get_slowly(bytes, at),
+    }
+}
+
+/// The same where eight bytes can be loaded at once; of those, the groups of seven bits are told
+/// apart and joined all together. `None` also if the integer is longer.
+#[inline]
+pub(crate) fn get_in(bytes: &[u8], at: &mut usize) -> Option<u64> {
+    let word = u64::from_le_bytes(*bytes.get(*at..)?.first_chunk()?);
+    let last = !word & 0x8080_8080_8080_8080;
+    if last == 0 {
+        return None;
+    }
+    *at += last.trailing_zeros() as usize / 8 + 1;
+    // All bits up to the first byte without the mark that another follows.
+    let groups = word & (last ^ (last - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
+    let pairs = (groups & 0x007f_007f_007f_007f) | (groups & 0x7f00_7f00_7f00_7f00) >> 1;
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+    Some((fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4)
+}
+
+fn get_slowly(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let mut value = 0u64;
     for i in 0..MAX_LEN {
         let byte = *bytes.get(*at + i)?;
@@ -69,6 +97,13 @@ mod tests {
                 assert_eq!(super::get(&bytes, &mut at), Some(value));
                 assert_eq!(at, bytes.len());
                 assert_eq!(super::get(&bytes[..bytes.len() - 1], &mut 0), None);
+                for behind in [0, 0x7f, 0x80, 0xff] {
+                    let mut at = 0;
+                    let found = super::get_in(&[&bytes[..], &[behind; 8]].concat(), &mut at);
+                    let fits = bytes.len() <= 8;
+                    assert_eq!(found, fits.then_some(value));
+                    assert_eq!(at, if fits { bytes.len() } else { 0 });
+                }
             }
         }
         assert_eq!(super::get(&[0xff; 11], &mut 0), None);
