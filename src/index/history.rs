@@ -90,6 +90,11 @@ impl History {
         self.queue.is_empty() && self.detached.is_empty()
     }
 
+    /// Whether no change to a single key is saved.
+    pub(super) fn has_no_changes(&self) -> bool {
+        self.saved.is_empty()
+    }
+
     pub(super) fn size(&self) -> usize {
         // What still has slots to clean is counted there.
         let detached = self.detached.iter().filter(|detached| Arc::strong_count(detached) == 1);
@@ -113,19 +118,22 @@ impl History {
                 return;
             }
             states.push(saved);
+            snapshots.saved();
             // The key in the map, for the queue to share.
             if let Some((id, _)) = self.saved.get_key_value(id) {
                 self.queue.push_back((revision, id.clone()));
             }
         } else {
             let id: Arc<[u8]> = id.into();
+            snapshots.saved();
             self.id_bytes += id.len();
             self.queue.push_back((revision, id.clone()));
             self.saved.insert(id, vec![saved]);
         }
     }
 
-    pub(super) fn push_detached(&mut self, detached: Arc<Detached>) {
+    pub(super) fn push_detached(&mut self, detached: Arc<Detached>, snapshots: &Snapshots) {
+        snapshots.saved();
         self.detached.push_back(detached);
     }
 
@@ -152,7 +160,12 @@ impl History {
         if self.detached.front().is_some_and(|front| front.revision <= oldest) {
             pruned.detached = self.detached.pop_front();
         }
-        (pruned.count > 0 || pruned.detached.is_some()).then_some(pruned)
+        let forgotten = pruned.count + usize::from(pruned.detached.is_some());
+        if forgotten == 0 {
+            return None;
+        }
+        snapshots.forgotten(forgotten);
+        Some(pruned)
     }
 
     /// What `id` was at revision `snapshot`.

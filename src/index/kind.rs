@@ -279,7 +279,7 @@ impl Kind {
         };
         let detached = Arc::new(Detached::new(revision, prefix, ordered));
         if snapshots.newest().is_some() {
-            state.history.push_detached(detached.clone());
+            state.history.push_detached(detached.clone(), snapshots);
             self.has_history.store(true, Release);
         }
         self.count.store(self.count() - count, Release);

@@ -1,9 +1,7 @@
 //! Which revisions are being looked at, and since when.
 
-use std::collections::BTreeMap;
-
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Release};
 
 /// No snapshot lives. Not a revision.
 const NONE: u64 = u64::MAX;
@@ -23,14 +21,22 @@ pub(crate) struct Snapshots {
     /// looks.
     oldest: AtomicU64,
     newest: AtomicU64,
+    /// How many earlier states are saved for them, in all kinds: nearly always none, and then
+    /// whoever releases one has nothing to look for.
+    saved: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Live {
-    revisions: BTreeMap<u64, usize>,
-    generations: BTreeMap<u64, usize>,
+    revisions: Counts,
+    generations: Counts,
     generation: u64,
 }
+
+/// How often each of a few numbers is held, in the order of numbers. A new one is nearly always the
+/// greatest.
+#[derive(Debug, Default)]
+struct Counts(Vec<(u64, usize)>);
 
 impl Snapshots {
     pub(super) fn new() -> Snapshots {
@@ -38,6 +44,7 @@ impl Snapshots {
             live: Mutex::default(),
             oldest: AtomicU64::new(NONE),
             newest: AtomicU64::new(NONE),
+            saved: AtomicUsize::new(0),
         }
     }
 
@@ -45,16 +52,16 @@ impl Snapshots {
     pub(crate) fn register(&self, revision: u64) -> u64 {
         let mut live = self.live.lock();
         let generation = live.generation;
-        *live.revisions.entry(revision).or_insert(0) += 1;
-        *live.generations.entry(generation).or_insert(0) += 1;
+        live.revisions.count_up(revision);
+        live.generations.count_up(generation);
         self.publish(&live.revisions);
         generation
     }
 
     pub(crate) fn release(&self, revision: u64, generation: u64) {
         let mut live = self.live.lock();
-        count_down(&mut live.revisions, revision);
-        count_down(&mut live.generations, generation);
+        live.revisions.count_down(revision);
+        live.generations.count_down(generation);
         self.publish(&live.revisions);
     }
 
@@ -68,13 +75,27 @@ impl Snapshots {
 
     /// The oldest generation of which a snapshot lives.
     pub(crate) fn oldest_generation(&self) -> Option<u64> {
-        self.live.lock().generations.first_key_value().map(|(generation, _)| *generation)
+        self.live.lock().generations.first()
     }
 
-    fn publish(&self, live: &BTreeMap<u64, usize>) {
-        let end = |entry: Option<(&u64, &usize)>| entry.map_or(NONE, |(revision, _)| *revision);
-        self.oldest.store(end(live.first_key_value()), Release);
-        self.newest.store(end(live.last_key_value()), Release);
+    fn publish(&self, live: &Counts) {
+        self.oldest.store(live.first().unwrap_or(NONE), Release);
+        self.newest.store(live.last().unwrap_or(NONE), Release);
+    }
+
+    /// A state was saved. With its kind's lock held, as for [`forgotten`](Snapshots::forgotten).
+    pub(super) fn saved(&self) {
+        self.saved.fetch_add(1, Release);
+    }
+
+    /// So many of the saved states were forgotten.
+    pub(super) fn forgotten(&self, count: usize) {
+        self.saved.fetch_sub(count, Release);
+    }
+
+    /// Whether any kind has any history.
+    pub(super) fn has_history(&self) -> bool {
+        self.saved.load(Acquire) > 0
     }
 
     pub(crate) fn oldest(&self) -> Option<u64> {
@@ -86,11 +107,29 @@ impl Snapshots {
     }
 }
 
-fn count_down(counts: &mut BTreeMap<u64, usize>, key: u64) {
-    if let Some(count) = counts.get_mut(&key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&key);
+impl Counts {
+    fn count_up(&mut self, number: u64) {
+        let at = self.0.partition_point(|(other, _)| *other < number);
+        match self.0.get_mut(at) {
+            Some((other, count)) if *other == number => *count += 1,
+            _ => self.0.insert(at, (number, 1)),
         }
+    }
+
+    fn count_down(&mut self, number: u64) {
+        let at = self.0.partition_point(|(other, _)| *other < number);
+        match self.0.get_mut(at) {
+            Some((other, count)) if *other == number && *count > 1 => *count -= 1,
+            Some((other, _)) if *other == number => drop(self.0.remove(at)),
+            _ => {}
+        }
+    }
+
+    fn first(&self) -> Option<u64> {
+        self.0.first().map(|(number, _)| *number)
+    }
+
+    fn last(&self) -> Option<u64> {
+        self.0.last().map(|(number, _)| *number)
     }
 }
