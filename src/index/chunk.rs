@@ -1,5 +1,7 @@
 //! Entries side by side in one arena.
 
+use std::ops::Range;
+
 use crate::format::location::Location;
 
 /// Ids and locations in order, copied out of the index.
@@ -33,10 +35,10 @@ impl Chunk {
     }
 
     pub(crate) fn id(&self, at: usize) -> &[u8] {
-        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
-        &self.ids[start..self.ends[at] as usize]
+        &self.ids[self.range(at)]
     }
 
+    #[inline]
     pub(crate) fn location(&self, at: usize) -> Location {
         self.locations[at]
     }
@@ -48,6 +50,37 @@ impl Chunk {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], Location)> {
         (0..self.len()).map(|at| (self.id(at), self.location(at)))
+    }
+
+    /// Makes room for more entries, whose ids have at least so many bytes.
+    pub(super) fn reserve(&mut self, entries: usize, id_bytes: usize) {
+        self.ids.reserve(id_bytes);
+        self.ends.reserve(entries);
+        self.locations.reserve(entries);
+    }
+
+    /// The ids as text, all at once, and one after another; they are no longer in the chunk, which
+    /// [`fill`](super::Kind::fill) fills anew. If they are not UTF-8 they stay.
+    pub(crate) fn take_text(&mut self) -> Option<String> {
+        match String::from_utf8(std::mem::take(&mut self.ids)) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                self.ids = error.into_bytes();
+                None
+            }
+        }
+    }
+
+    /// Gives back the text that was taken.
+    pub(crate) fn give_back(&mut self, text: String) {
+        self.ids = text.into_bytes();
+    }
+
+    /// Where in the text the id of an entry stands.
+    #[inline]
+    pub(crate) fn range(&self, at: usize) -> Range<usize> {
+        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        start..self.ends[at] as usize
     }
 
     /// Adds an entry whose id comes in two pieces.

@@ -190,8 +190,15 @@ impl Leaf {
 
     /// Adds the entries `range` to `chunk`.
     pub(super) fn copy_to(&self, chunk: &mut Chunk, range: Range<usize>) {
-        for entry in self.entries(range) {
-            chunk.push(entry.prefix, entry.suffix, entry.location);
+        let (prefix, suffixes) = (self.prefix(), self.suffixes());
+        let ends = self.ends().as_chunks::<END_LEN>().0[range.clone()].iter();
+        let locations = self.locations().as_chunks::<LOCATION_LEN>().0[range.clone()].iter();
+        let mut start = self.start(range.start);
+        chunk.reserve(range.len(), range.len() * prefix.len());
+        for (end, location) in ends.zip(locations) {
+            let end = usize::from(u16::from_le_bytes(*end));
+            chunk.push(prefix, &suffixes[start..end], decode(location));
+            start = end;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The leaves of a kind, and how they are split, joined and taken apart.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use super::chunk::Chunk;
 use super::leaf::{Entry, Leaf};
@@ -59,6 +59,14 @@ impl Leaves {
         &'a self,
         range: IdRange<'a>,
     ) -> impl DoubleEndedIterator<Item = Entry<'a>> {
+        self.pieces(range).flat_map(|(leaf, piece)| leaf.entries(piece))
+    }
+
+    /// The leaves of a range in order, each with which of its entries lie in the range.
+    pub(super) fn pieces<'a>(
+        &'a self,
+        range: IdRange<'a>,
+    ) -> impl DoubleEndedIterator<Item = (&'a Leaf, Range<usize>)> {
         // The first leaf may begin before the range.
         let first = self.leaf_of(range.start).map_or(range.start, |(first, _)| first);
         let widened = IdRange { start: first, end: range.end };
@@ -68,13 +76,13 @@ impl Leaves {
         } else {
             widened.bounds()
         };
-        self.map.range::<[u8], _>(bounds).flat_map(move |(first, leaf)| {
+        self.map.range::<[u8], _>(bounds).map(move |(first, leaf)| {
             let from = if &**first < range.start { leaf.lower_bound(range.start) } else { 0 };
             let to = match range.end {
                 Some(end) if leaf.cmp_last(end).is_ge() => leaf.lower_bound(end),
                 _ => leaf.len(),
             };
-            leaf.entries(from..to.max(from))
+            (leaf, from..to.max(from))
         })
     }
 

@@ -1,10 +1,11 @@
 //! What a snapshot sees of a range: the leaves, overlaid with history.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use super::chunk::Chunk;
 use super::history::{Detached, History};
-use super::leaf::Entry;
+use super::leaf::{Entry, Leaf};
 use super::leaves::Leaves;
 use super::range::IdRange;
 use crate::format::location::Location;
@@ -61,6 +62,21 @@ impl Filler<'_> {
         }
         let passed = self.chunk.is_empty();
         Some(if passed { Progress::Passed([prefix, suffix].concat()) } else { Progress::Filled })
+    }
+
+    /// Adds entries that all were there.
+    fn copy<'b>(
+        &mut self,
+        pieces: impl Iterator<Item = (&'b Leaf, Range<usize>)>,
+    ) -> Option<Progress> {
+        for (leaf, mut piece) in pieces {
+            piece.end = piece.end.min(piece.start + self.max - self.chunk.len());
+            leaf.copy_to(self.chunk, piece);
+            if self.chunk.len() >= self.max || self.chunk.id_bytes() >= CHUNK_ID_BYTES {
+                return Some(Progress::Filled);
+            }
+        }
+        None
     }
 
     /// Merges the entries of a base with the ids that were changed since, both in the order in
@@ -133,6 +149,9 @@ impl View<'_> {
         let until = base.map_or(u64::MAX, |detached| detached.revision);
         let settled = base.map(Detached::settled);
         let leaves = settled.as_ref().map_or(self.leaves, |ordered| ordered.leaves());
+        if self.history.has_no_changes() && !reverse {
+            return filler.copy(leaves.pieces(stretch));
+        }
         let entries = leaves.range(stretch);
         let changed = self.history.changed(stretch, self.snapshot, until);
         if reverse {
