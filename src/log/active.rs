@@ -213,6 +213,35 @@ impl Active {
         Ok(())
     }
 
+    /// Writes what the file lacks below the last multiple of `unit`, in one piece.
+    ///
+    /// The kernel keeps a file in large pages where whole ones are written at once, and then maps
+    /// them as such: a read at random has to look up an address less. The frame that lies across
+    /// the end of the unit is not counted as written, and its first bytes are written once more
+    /// with the rest of it; nobody reads them meanwhile.
+    pub(crate) fn flush_units(&mut self, unit: u64) -> Result<()> {
+        let to = self.end / unit * unit;
+        if to <= self.written.next_multiple_of(unit) {
+            return Ok(());
+        }
+        let mut whole = self.written;
+        self.gathered.clear();
+        for (offset, piece) in self.segment.pieces(self.written) {
+            let room = to.saturating_sub(offset) as usize;
+            self.gathered.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.len() >= room {
+                whole = if piece.len() == room { to } else { offset };
+                break;
+            }
+        }
+        let file = &self.segment.file;
+        file.write_all_at(&self.gathered, self.written).map_err(|e| self.failed(e))?;
+        self.written = whole;
+        self.tailed = whole;
+        self.segment.set_written(whole);
+        Ok(())
+    }
+
     /// Takes back everything from `offset` on: commits that failed before anyone saw them.
     pub(crate) fn withdraw(&mut self, offset: u64) {
         debug_assert!(offset >= self.written);

@@ -17,8 +17,8 @@ use crate::log::segment::Segment;
 use crate::state::State;
 use crate::zoo::{Bug, unless};
 
-/// What is copied reaches the file in pieces of this size.
-const FLUSH_LEN: u64 = 1 << 20;
+/// What is copied reaches the file in pieces of this size: a large page.
+const FLUSH_LEN: u64 = 2 << 20;
 /// And the disk: a sync of all at once would hold up those of commits.
 const SYNC_LEN: u64 = 8 << 20;
 
@@ -118,13 +118,11 @@ impl<'a> Output<'a> {
     fn append(&mut self, record: &Sound) -> Result<u64> {
         self.active.reserve(record.header.frame_len() + UNIT)?;
         let (_, len) = self.active.copy(&PLACE, &record.header, &record.bytes);
-        if self.active.unwritten() >= FLUSH_LEN {
-            self.active.flush()?;
-        }
-        if self.active.end() - self.synced >= SYNC_LEN {
-            self.active.flush()?;
+        self.active.flush_units(FLUSH_LEN)?;
+        let written = self.active.end() - self.active.unwritten();
+        if written - self.synced >= SYNC_LEN {
             self.sync()?;
-            self.synced = self.active.end();
+            self.synced = written;
         }
         Ok(len)
     }
