@@ -207,7 +207,7 @@ fn decide<'a>(
     for (i, change) in changes.iter().enumerate() {
         let kind = match change.what {
             What::Put(_) => state.index.kind_or_create(change.kind),
-            What::Delete | What::DeletePrefix => match state.index.kind(change.kind) {
+            What::Delete | What::DeletePrefix => match state.index.kind(change.kind).cloned() {
                 Some(kind) => kind,
                 None if i == 0 => {
                     check_expectation(expect, || Ok(None))?;

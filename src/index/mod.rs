@@ -20,6 +20,7 @@ mod bulk;
 mod chunk;
 mod history;
 mod kind;
+mod kinds;
 mod leaf;
 mod leaves;
 mod ordered;
@@ -34,12 +35,9 @@ mod stale;
 mod tests;
 mod usage;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foldhash::quality::RandomState;
-
-use crate::sync::RwLock;
+use self::kinds::Kinds;
 
 pub(crate) use bulk::Bulk;
 pub(crate) use chunk::Chunk;
@@ -50,47 +48,40 @@ pub(crate) use snapshots::Snapshots;
 /// All kinds, and the snapshots that live.
 #[derive(Debug)]
 pub(crate) struct Index {
-    /// A kind is never removed.
-    kinds: RwLock<BTreeMap<Box<str>, Arc<Kind>>>,
+    kinds: Kinds,
     snapshots: Snapshots,
-    /// Seeded at random, so that nobody can prepare ids that collide.
-    hasher: RandomState,
 }
 
 impl Index {
     pub(crate) fn new() -> Index {
-        Index {
-            kinds: RwLock::default(),
-            snapshots: Snapshots::new(),
-            hasher: RandomState::default(),
-        }
+        Index { kinds: Kinds::new(), snapshots: Snapshots::new() }
     }
 
     pub(crate) fn snapshots(&self) -> &Snapshots {
         &self.snapshots
     }
 
-    pub(crate) fn kind(&self, name: &str) -> Option<Arc<Kind>> {
-        self.kinds.read().get(name).cloned()
+    /// Finds a kind. Takes no lock.
+    #[inline]
+    pub(crate) fn kind(&self, name: &str) -> Option<&Arc<Kind>> {
+        self.kinds.get(name)
     }
 
     pub(crate) fn kind_or_create(&self, name: &str) -> Arc<Kind> {
-        if let Some(kind) = self.kind(name) {
-            return kind;
-        }
-        let mut kinds = self.kinds.write();
-        let new = || Arc::new(Kind::new(name, self.hasher.clone()));
-        kinds.entry(name.into()).or_insert_with(new).clone()
+        self.kinds.get_or_create(name).clone()
     }
 
     /// All kinds in order, empty ones included.
     pub(crate) fn kinds(&self) -> Vec<Arc<Kind>> {
-        self.kinds.read().values().cloned().collect()
+        self.kinds.all()
     }
 
     /// Forgets what no snapshot needs any more. A change forgets a little of its own kind's; call
-    /// this when a snapshot is released, or from the background.
+    /// this when a snapshot is released, or from the background. Without history it is one load.
     pub(crate) fn prune(&self) {
+        if !self.snapshots.has_history() {
+            return;
+        }
         for kind in self.kinds() {
             kind.prune(&self.snapshots);
         }
@@ -99,8 +90,7 @@ impl Index {
     /// The heap bytes of all of it, as far as they are known.
     pub(crate) fn memory_bytes(&self) -> usize {
         let kinds = self.kinds();
-        // What an entry of the map costs beside the kind.
-        let entry = |kind: &Arc<Kind>| 48 + kind.name().len();
+        let entry = |kind: &Arc<Kind>| Kinds::entry_size() + kind.name().len();
         kinds.iter().map(|kind| kind.memory_bytes() + entry(kind)).sum()
     }
 }

@@ -253,3 +253,43 @@ fn readers_beside_a_writer_miss_nothing() {
         }
     });
 }
+
+/// Threads that add the same kinds in orders of their own, beside ones that look for them: each
+/// name has one kind, and once it is found it is found for ever.
+#[test]
+fn a_kind_is_one_however_many_add_it() {
+    let (names, rounds) = if INTERPRETED { (20, 1) } else { (400, 20) };
+    for round in 0..rounds {
+        let index = Index::new();
+        let added: Vec<Vec<(usize, Arc<Kind>)>> = std::thread::scope(|scope| {
+            let add = |thread: usize| {
+                let index = &index;
+                scope.spawn(move || {
+                    let mut random = Random::new((round * 7 + thread) as u64);
+                    let mut added = Vec::new();
+                    for _ in 0..2 * names {
+                        let n = random.below(names);
+                        added.push((n, index.kind_or_create(&format!("Kind{n}"))));
+                        let (n, kind) = &added[random.below(added.len())];
+                        let found = index.kind(&format!("Kind{n}")).expect("it was found before");
+                        assert!(Arc::ptr_eq(found, kind));
+                    }
+                    added
+                })
+            };
+            let threads: Vec<_> = (0..3).map(add).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it ends")).collect()
+        });
+        for (n, kind) in added.iter().flatten() {
+            let name = format!("Kind{n}");
+            assert_eq!(kind.name(), name);
+            assert!(Arc::ptr_eq(index.kind(&name).expect("it was added"), kind));
+        }
+        let all = index.kinds();
+        assert!(all.is_sorted_by(|a, b| a.name() < b.name()));
+        let different: std::collections::BTreeSet<_> =
+            added.iter().flatten().map(|a| a.0).collect();
+        assert_eq!(all.len(), different.len());
+        assert!(index.kind("Kind").is_none());
+    }
+}
