@@ -1,6 +1,7 @@
 //! What the store keeps and hands out: resources, revisions, and text that shares its buffer.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
@@ -32,8 +33,8 @@ impl fmt::Display for Revision {
 
 /// A resource as it is stored: its key, its bytes, and which commit wrote it when.
 ///
-/// `kind`, `id` and `data` are slices of one buffer or mapping, which lives as long as any of them.
-/// To keep a small resource for long without that, [`detach`](Resource::detach) it.
+/// `data`, and a long `kind` or `id`, are slices of one buffer or mapping, which lives as long as
+/// any of them. To keep a small resource for long without that, [`detach`](Resource::detach) it.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resource {
@@ -58,8 +59,10 @@ impl Resource {
         copy.extend_from_slice(self.id.as_bytes());
         copy.extend_from_slice(&self.data);
         let mut data = Bytes::from(copy);
-        let kind = Text(data.split_to(self.kind.len()));
-        let id = Text(data.split_to(self.id.len()));
+        let kind = data.split_to(self.kind.len());
+        let kind = Text::new(self.kind.as_str(), || kind);
+        let id = data.split_to(self.id.len());
+        let id = Text::new(self.id.as_str(), || id);
         Resource { kind, id, data, updated_at: self.updated_at, revision: self.revision }
     }
 }
@@ -76,19 +79,71 @@ impl fmt::Debug for Resource {
     }
 }
 
-/// UTF-8 text that shares the buffer it was read from. It is a `str` wherever one is wanted.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Text(Bytes);
+/// The most bytes of text that is held in place: most ids, and nearly all kinds.
+const IN_PLACE: usize = 38;
+
+/// UTF-8 text as it was read. It is a `str` wherever one is wanted.
+///
+/// A short one is held in place, a longer one shares the buffer that it was read from: to count
+/// those who share it, up and down, costs more than to copy a few bytes, and most of all where
+/// several threads read from one buffer.
+#[derive(Clone)]
+pub struct Text(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    InPlace { len: u8, bytes: [u8; IN_PLACE] },
+    Shared(Bytes),
+}
 
 impl Text {
-    /// Takes bytes that are UTF-8; `None` if they are not.
-    pub(crate) fn new(bytes: Bytes) -> Option<Text> {
-        std::str::from_utf8(&bytes).is_ok().then_some(Text(bytes))
+    /// `text`, which `shared` returns, too, if it is asked.
+    #[inline]
+    pub(crate) fn new(text: &str, shared: impl FnOnce() -> Bytes) -> Text {
+        let mut bytes = [0; IN_PLACE];
+        match bytes.get_mut(..text.len()) {
+            Some(start) => {
+                start.copy_from_slice(text.as_bytes());
+                Text(Repr::InPlace { len: text.len() as u8, bytes })
+            }
+            None => {
+                let shared = shared();
+                debug_assert_eq!(shared, text.as_bytes());
+                Text(Repr::Shared(shared))
+            }
+        }
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("checked when it was made")
+        std::str::from_utf8(self.bytes()).expect("it was made of a str")
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Repr::InPlace { len, bytes } => &bytes[..usize::from(*len)],
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Text) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Text) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Text) -> Ordering {
+        self.bytes().cmp(other.bytes())
     }
 }
 
@@ -132,25 +187,25 @@ impl From<&Text> for String {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Text {
-        Text(Bytes::copy_from_slice(text.as_bytes()))
+        Text::new(text, || Bytes::copy_from_slice(text.as_bytes()))
     }
 }
 
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
-        self.0 == other.as_bytes()
+        self.bytes() == other.as_bytes()
     }
 }
 
 impl PartialEq<&str> for Text {
     fn eq(&self, other: &&str) -> bool {
-        self.0 == other.as_bytes()
+        self.bytes() == other.as_bytes()
     }
 }
 
 impl PartialEq<String> for Text {
     fn eq(&self, other: &String) -> bool {
-        self.0 == other.as_bytes()
+        self.bytes() == other.as_bytes()
     }
 }
 
@@ -181,5 +236,22 @@ impl fmt::Debug for Text {
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_any_length_is_what_it_was_made_of() {
+        let long = "é".repeat(IN_PLACE);
+        let texts: Vec<Text> = (0..=IN_PLACE).map(|len| Text::from(&long[..2 * len])).collect();
+        for (len, text) in texts.iter().enumerate() {
+            assert_eq!(text.as_str(), &long[..2 * len]);
+            assert_eq!(matches!(text.0, Repr::InPlace { .. }), 2 * len <= IN_PLACE);
+            assert_eq!(*text, text.clone());
+        }
+        assert!(texts.is_sorted());
     }
 }

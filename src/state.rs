@@ -13,7 +13,7 @@
 //!    manifest in the order of their positions.
 //! 4. the manifest's lock — held across its replacement.
 //! 5. the index's locks (kinds, then one kind's table shards or its ordered side).
-//! 6. a segment's buffers, and the lists of segments; behind the latter that of living snapshots.
+//! 6. the lists of segments; behind those a segment's buffers, and the list of living snapshots.
 //!
 //! Point reads take 5 and 6 alone, unless they meet a commit of several changes that is just
 //! entering the index: then they wait for 2. Views take 2.

@@ -7,6 +7,9 @@
 
 #[cfg(all(test, kindlog_shuttle))]
 mod scheduled;
+mod striped;
+
+pub(crate) use striped::{STRIPES, Striped, stripe};
 
 use std::time::Duration;
 #[cfg(not(all(test, kindlog_shuttle)))]

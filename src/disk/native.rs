@@ -372,7 +372,9 @@ impl Map for NativeMap {
     }
 }
 
-/// The part of a mapping that no longer changes, and what keeps it mapped.
+/// The part of a mapping that no longer changes, and what keeps it mapped. The count of those who
+/// hold it lies beside it, on a cache line that no other prefix's count shares.
+#[repr(align(128))]
 struct Prefix {
     map: Arc<NativeMap>,
     len: usize,

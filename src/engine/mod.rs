@@ -15,6 +15,7 @@ pub(crate) mod load;
 pub(crate) mod overlay;
 pub(crate) mod parallel;
 pub(crate) mod read;
+mod records;
 pub(crate) mod recover;
 pub(crate) mod report;
 pub(crate) mod rewrite;

@@ -1,15 +1,15 @@
 //! Point reads: hash table, record, key; the ordered index where those three disagree.
 
-use std::sync::Arc;
+use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::error::{Error, Result};
 use crate::format::location::{Location, Place};
 use crate::format::record::{FrameType, Header};
 use crate::index::{Earlier, Kind};
-use crate::log::segment::Segment;
+use crate::log::segments::Frame;
 use crate::resource::{Resource, Revision, Text};
 use crate::state::State;
 use crate::sync::atomic::{Ordering, fence};
@@ -18,12 +18,18 @@ use crate::zoo::{Bug, planted};
 /// How often a read is tried beside commits of several changes before it holds them up.
 const TRIES: usize = 3;
 
+/// The length of a cache line, or less.
+pub(crate) const LINE_LEN: usize = 64;
+/// So much of a record is touched before its length is known.
+const TOUCHED_LEN: usize = 5 * LINE_LEN;
+
 /// A record that was found under a key. The body's checksum is not checked yet.
-#[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) place: Place,
     pub(crate) header: Header,
-    pub(crate) bytes: Bytes,
+    bytes: Bytes,
+    position: u64,
+    salt: u64,
 }
 
 impl Found {
@@ -35,11 +41,10 @@ impl Found {
 
 /// The newest visible resource of a key.
 pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource>> {
-    let id = id.as_bytes();
     let Some(kind) = state.index.kind(kind) else { return Ok(None) };
     // The record itself never changes: its checksum is not part of what may have to be done again.
-    let found = consistent(state, || find(state, &kind, id))?;
-    match found.map(|found| resource(state, &kind, id, found)).transpose() {
+    let found = consistent(state, || find(state, kind, id.as_bytes()))?;
+    match found.map(|found| resource(state, kind, id, found)).transpose() {
         Err(Error::Corrupt { .. }) if planted(Bug::DamageIsAbsence) => Ok(None),
         read => read,
     }
@@ -48,7 +53,7 @@ pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource
 /// Whether a key is there. Reads its record's header, not its value.
 pub(crate) fn contains(state: &State, kind: &str, id: &str) -> Result<bool> {
     let Some(kind) = state.index.kind(kind) else { return Ok(false) };
-    Ok(consistent(state, || find_sound(state, &kind, id.as_bytes()))?.is_some())
+    Ok(consistent(state, || find_sound(state, kind, id.as_bytes()))?.is_some())
 }
 
 /// The resource of a key as it was at a revision that a view holds.
@@ -60,13 +65,13 @@ pub(crate) fn get_at(
 ) -> Result<Option<Resource>> {
     let Some(kind_index) = state.index.kind(kind) else { return Ok(None) };
     // The table first, then the history: a writer saves what was before it changes the table.
-    let now = find(state, &kind_index, id.as_bytes());
+    let now = find(state, kind_index, id.as_bytes());
     let found = match kind_index.earlier(id.as_bytes(), revision) {
         Earlier::Unchanged => now?,
         Earlier::Was(None) => None,
-        Earlier::Was(Some(location)) => Some(at(state, &kind_index, id.as_bytes(), location)?),
+        Earlier::Was(Some(location)) => Some(at(state, kind_index, id.as_bytes(), location)?),
     };
-    found.map(|found| resource(state, &kind_index, id.as_bytes(), found)).transpose()
+    found.map(|found| resource(state, kind_index, id, found)).transpose()
 }
 
 /// Runs a read so that it sees all of a commit of several changes, or nothing of it: again if one
@@ -123,30 +128,24 @@ pub(crate) fn find(state: &State, kind: &Kind, id: &[u8]) -> Result<Option<Found
 /// The same, with the header's checksum checked: for whoever goes by its revision or its length
 /// without a look at the record's own.
 pub(crate) fn find_sound(state: &State, kind: &Kind, id: &[u8]) -> Result<Option<Found>> {
-    loop {
-        let Some(found) = find(state, kind, id)? else { return Ok(None) };
-        // Without its segment, the record has been moved on since.
-        let Some(segment) = state.segments.get(found.place.segment) else { continue };
-        let position = segment.position(found.place.offset_bytes());
-        return match found.header.check(&found.bytes, segment.salt, position) {
-            Ok(()) => Ok(Some(found)),
-            Err(bad) => Err(damaged(state, kind, id, found.place, &bad.to_string())),
-        };
+    let Some(found) = find(state, kind, id)? else { return Ok(None) };
+    match found.header.check(&found.bytes, found.salt, found.position) {
+        Ok(()) => Ok(Some(found)),
+        Err(bad) => Err(damaged(state, kind, id, found.place, &bad.to_string())),
     }
 }
 
 /// Whether the record at `place` is the key's. A record that is damaged, where the ordered side
 /// says that the key is, is an error.
 fn examine(state: &State, kind: &Kind, id: &[u8], place: Place) -> Result<Option<Found>> {
-    let damage = match state.segments.get(place.segment) {
+    let damage = match state.segments.frame(place)? {
         None => "its segment is missing".to_owned(),
-        Some(segment) => {
-            let bytes = segment.frame(place.offset_bytes())?;
-            match decode(&segment, place, &bytes) {
+        Some(Frame { bytes, position, salt }) => {
+            touch(&bytes[..bytes.len().min(TOUCHED_LEN)]);
+            match decode(position, &bytes) {
                 Ok(header) => {
-                    let [k, i, _] = header.ranges();
-                    if bytes[k] == *kind.name().as_bytes() && bytes[i] == *id {
-                        return Ok(Some(Found { place, header, bytes }));
+                    if header.is_of(&bytes, kind.name(), id) {
+                        return Ok(Some(Found { place, header, bytes, position, salt }));
                     }
                     match header.check_body(&bytes) {
                         Ok(()) => return Ok(None),
@@ -164,35 +163,35 @@ fn examine(state: &State, kind: &Kind, id: &[u8], place: Place) -> Result<Option
 }
 
 /// The record at a location that the index gives for a key.
-pub(crate) fn at(state: &State, kind: &Kind, id: &[u8], location: Location) -> Result<Found> {
-    at_cached(state, kind, id, location, &mut None)
+fn at(state: &State, kind: &Kind, id: &[u8], location: Location) -> Result<Found> {
+    let place = location.place;
+    let Some(Frame { bytes, position, salt }) = state.segments.frame(place)? else {
+        return Err(Error::MissingSegment { file: state.segments.path(place.segment) });
+    };
+    let header = named(state, kind, id, place, position, &bytes)?;
+    Ok(Found { place, header, bytes, position, salt })
 }
 
-/// The same for one record after the other: `last` keeps the segment between calls.
-pub(crate) fn at_cached(
+/// Decodes the header of a key's record, whose whole frame is in `bytes`.
+#[inline(always)]
+pub(crate) fn named(
     state: &State,
     kind: &Kind,
     id: &[u8],
-    location: Location,
-    last: &mut Option<Arc<Segment>>,
-) -> Result<Found> {
-    let place = location.place;
-    let segment = match last {
-        Some(segment) if segment.id == place.segment => segment,
-        _ => last.insert(state.segments.find(place.segment)?),
-    };
-    let bytes = segment.frame(place.offset_bytes())?;
-    let header = decode(segment, place, &bytes).map_err(|e| damaged(state, kind, id, place, &e))?;
-    let [k, i, _] = header.ranges();
-    if bytes[k] != *kind.name().as_bytes() || bytes[i] != *id {
+    place: Place,
+    position: u64,
+    bytes: &[u8],
+) -> Result<Header> {
+    let header = decode(position, bytes).map_err(|e| damaged(state, kind, id, place, &e))?;
+    if !header.is_of(bytes, kind.name(), id) {
         return Err(damaged(state, kind, id, place, "another key's record is in its place"));
     }
-    Ok(Found { place, header, bytes })
+    Ok(header)
 }
 
 /// Decodes the header of a put whose whole frame is in `bytes`.
-pub(crate) fn decode(segment: &Segment, place: Place, bytes: &[u8]) -> Result<Header, String> {
-    let position = segment.position(place.offset_bytes());
+#[inline(always)]
+fn decode(position: u64, bytes: &[u8]) -> Result<Header, String> {
     let header = Header::decode(bytes, position).map_err(|bad| bad.to_string())?;
     if header.frame_len() > bytes.len() as u64 || header.frame_type != FrameType::Put {
         return Err("no resource's frame is in its place".to_owned());
@@ -200,25 +199,55 @@ pub(crate) fn decode(segment: &Segment, place: Place, bytes: &[u8]) -> Result<He
     Ok(header)
 }
 
-/// Checks a record as the options ask, and hands it out without a copy.
-pub(crate) fn resource(state: &State, kind: &Kind, id: &[u8], found: Found) -> Result<Resource> {
-    let Found { place, header, bytes } = found;
-    if state.options.verify_reads && !planted(Bug::ValueUnchecked) {
-        header
-            .check_body(&bytes)
-            .map_err(|bad| damaged(state, kind, id, place, &bad.to_string()))?;
+/// Loads each cache line of `bytes` now, so that the processor waits for all of them at once, and
+/// not for one after the other as they are used.
+#[inline]
+pub(crate) fn touch(bytes: &[u8]) {
+    let (mut at, mut sum) = (0, 0u8);
+    while let Some(byte) = bytes.get(at) {
+        sum = sum.wrapping_add(*byte);
+        at += LINE_LEN;
     }
+    black_box(sum);
+}
+
+/// Checks a record as the options ask.
+#[inline]
+pub(crate) fn check(
+    state: &State,
+    kind: &Kind,
+    id: &[u8],
+    place: Place,
+    header: &Header,
+    bytes: &[u8],
+) -> Result<()> {
+    if !state.options.verify_reads || planted(Bug::ValueUnchecked) {
+        return Ok(());
+    }
+    let checked = header.check_body(bytes);
+    checked.map_err(|bad| damaged(state, kind, id, place, &bad.to_string()))
+}
+
+/// Checks a record, and hands it out without a copy.
+#[inline]
+fn resource(state: &State, kind: &Kind, id: &str, found: Found) -> Result<Resource> {
+    let Found { place, header, bytes, .. } = found;
+    check(state, kind, id.as_bytes(), place, &header, &bytes)?;
     let [k, i, v] = header.ranges();
-    match (Text::new(bytes.slice(k)), Text::new(bytes.slice(i))) {
-        (Some(kind_text), Some(id_text)) => Ok(Resource {
-            kind: kind_text,
-            id: id_text,
-            data: bytes.slice(v),
-            updated_at: time_from_micros(header.time),
-            revision: Revision::from(header.revision),
-        }),
-        _ => Err(damaged(state, kind, id, place, "its key is not UTF-8")),
-    }
+    let kind = Text::new(kind.name(), || bytes.slice(k));
+    let id = Text::new(id, || bytes.slice(i));
+    // Taken, not sliced: who shares the buffer is counted once a record.
+    let mut data = bytes;
+    data.truncate(v.end);
+    data.advance(v.start);
+    Ok(assemble(kind, id, data, &header))
+}
+
+/// A resource from its parts.
+#[inline]
+pub(crate) fn assemble(kind: Text, id: Text, data: Bytes, header: &Header) -> Resource {
+    let updated_at = time_from_micros(header.time);
+    Resource { kind, id, data, updated_at, revision: Revision::from(header.revision) }
 }
 
 /// The error that names a damaged record by its key and its place.
@@ -229,6 +258,7 @@ pub(crate) fn damaged(state: &State, kind: &Kind, id: &[u8], place: Place, reaso
 }
 
 /// A record's time as the standard library has it. What it can't express becomes 1970.
+#[inline]
 pub(crate) fn time_from_micros(micros: i64) -> SystemTime {
     let distance = Duration::from_micros(micros.unsigned_abs());
     let time = match micros >= 0 {

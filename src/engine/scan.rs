@@ -5,11 +5,11 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use super::read;
+use super::records::Records;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::index::{Chunk, Kind};
 use crate::key;
-use crate::log::segment::Segment;
 use crate::resource::Resource;
 
 /// How many entries are copied out of the index at a time, under its read lock.
@@ -82,7 +82,7 @@ impl Scan {
     /// Begins, and yields whole resources. A record that is damaged is an error in its place; the
     /// scan goes on behind it.
     pub fn iter(&self) -> ScanIter {
-        ScanIter { cursor: self.cursor(), segment: None }
+        ScanIter { cursor: self.cursor(), records: Records::default() }
     }
 
     /// Begins, and yields ids alone. Reads no values: the cost is the index's.
@@ -96,7 +96,7 @@ impl Scan {
             Ok(view) => (Some(view), None),
             Err(error) => (None, Some(error)),
         };
-        let kind = view.as_ref().and_then(|view| view.state.index.kind(&self.kind));
+        let kind = view.as_ref().and_then(|view| view.state.index.kind(&self.kind).cloned());
         if let Some(kind) = &kind {
             kind.prepare_scan();
         }
@@ -110,6 +110,7 @@ impl Scan {
             reverse: self.reverse,
             left: self.limit,
             chunk: Chunk::new(),
+            text: None,
             next: 0,
         }
     }
@@ -200,8 +201,7 @@ impl IntoIterator for &Scan {
 #[derive(Debug)]
 pub struct ScanIter {
     cursor: Cursor,
-    /// The segment that the last record was in: the next one's, most often.
-    segment: Option<Arc<Segment>>,
+    records: Records,
 }
 
 impl Iterator for ScanIter {
@@ -214,9 +214,15 @@ impl Iterator for ScanIter {
         };
         let Cursor { view, kind, chunk, .. } = &self.cursor;
         let (Some(view), Some(kind)) = (view, kind) else { return None };
-        let (id, location) = (chunk.id(at), chunk.location(at));
-        let found = read::at_cached(&view.state, kind, id, location, &mut self.segment);
-        Some(found.and_then(|found| read::resource(&view.state, kind, id, found)))
+        self.records.look_ahead(&view.state, chunk, at);
+        let location = chunk.location(at);
+        Some(match self.cursor.id(at) {
+            Ok(id) => self.records.read(&view.state, kind, id, location),
+            Err(id) => {
+                let reason = "its key is not UTF-8";
+                Err(read::damaged(&view.state, kind, id, location.place, reason))
+            }
+        })
     }
 }
 
@@ -234,8 +240,7 @@ impl Iterator for KeyIter {
             Ok(at) => at,
             Err(error) => return Some(Err(error)),
         };
-        let id = self.cursor.chunk.id(at);
-        Some(String::from_utf8(id.to_vec()).map_err(|_| Error::InvalidKey {
+        Some(self.cursor.id(at).map(str::to_owned).map_err(|id| Error::InvalidKey {
             reason: format!("an id is not UTF-8: {:?}", String::from_utf8_lossy(id)),
         }))
     }
@@ -251,11 +256,14 @@ struct Cursor {
     reverse: bool,
     left: usize,
     chunk: Chunk,
+    /// The ids of the chunk: one check that they are UTF-8 for all of them.
+    text: Option<String>,
     next: usize,
 }
 
 impl Cursor {
     /// Moves to the next entry: its index in the chunk.
+    #[inline]
     fn advance(&mut self) -> Option<Result<usize>> {
         if let Some(error) = self.error.take() {
             return Some(Err(error));
@@ -272,8 +280,23 @@ impl Cursor {
         Some(Ok(self.next - 1))
     }
 
+    /// The id of an entry of the chunk; its bytes, if they aren't UTF-8.
+    #[inline]
+    fn id(&self, at: usize) -> Result<&str, &[u8]> {
+        match &self.text {
+            Some(text) => {
+                let range = self.chunk.range(at);
+                text.get(range.clone()).ok_or(&text.as_bytes()[range])
+            }
+            None => std::str::from_utf8(self.chunk.id(at)).map_err(|_| self.chunk.id(at)),
+        }
+    }
+
     fn fill(&mut self) -> bool {
         let (Some(view), Some(kind)) = (&self.view, &self.kind) else { return false };
+        if let Some(text) = self.text.take() {
+            self.chunk.give_back(text);
+        }
         if let Some(last) = self.chunk.last_id() {
             let last = Bound::Excluded(last.to_vec());
             match self.reverse {
@@ -290,6 +313,7 @@ impl Cursor {
         let bounds = (slices(&self.start), slices(&self.end));
         let max = self.left.min(CHUNK_LEN);
         kind.fill(&mut self.chunk, view.revision, bounds, self.reverse, max);
+        self.text = self.chunk.take_text();
         self.next = 0;
         !self.chunk.is_empty()
     }

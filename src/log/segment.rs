@@ -6,12 +6,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::disk::{File, Map};
 use crate::error::{Error, Result};
 use crate::format::location::SegmentId;
 use crate::format::record::{Header, MAX_EXTENDED_HEADER_LEN};
+use crate::log::windows::Windows;
 use crate::sync::RwLock;
 
 /// A segment file that records are read from. While it is active, [`Active`](super::active::Active)
@@ -28,6 +29,8 @@ pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn File>,
     map: Option<Arc<dyn Map>>,
+    /// What of the mapping was final some time ago. Empty without a mapping.
+    windows: Windows,
     readable: RwLock<Readable>,
 }
 
@@ -70,12 +73,14 @@ impl Segment {
             first,
             path,
             file,
+            windows: Windows::new(if map.is_some() { header.capacity } else { 0 }),
             map,
             readable: RwLock::default(),
         })
     }
 
     /// A byte's position in the log.
+    #[inline]
     pub(crate) fn position(&self, offset: u64) -> u64 {
         self.base + offset
     }
@@ -91,6 +96,32 @@ impl Segment {
         }
         drop(readable);
         drop(old);
+        if let Some(map) = &self.map {
+            self.windows.grow(written, || map.clone().prefix(written));
+        }
+    }
+
+    /// Nothing is written behind the file's final bytes any more.
+    pub(crate) fn end(&self) {
+        let written = self.written();
+        if let Some(map) = &self.map {
+            self.windows.end(|| map.clone().prefix(written));
+        }
+    }
+
+    /// Whether records that the file has are read through a mapping: then reading one is no I/O
+    /// that is asked for.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// The file's final bytes, or what was final a little while ago. Empty without a mapping.
+    pub(crate) fn window(&self) -> Bytes {
+        let written = self.written();
+        match self.windows.at(written.saturating_sub(1)) {
+            Some(window) => window.clone(),
+            None => self.readable.read().window.clone(),
+        }
     }
 
     /// How many bytes of the file are final.
@@ -128,6 +159,11 @@ impl Segment {
     /// # Errors
     /// `Io` if the file can't be read; `Corrupt` if nothing was ever written there.
     pub(crate) fn frame(&self, offset: u64) -> Result<Bytes> {
+        if let Some(window) = self.windows.at(offset) {
+            let mut bytes = window.clone();
+            bytes.advance(offset as usize);
+            return Ok(bytes);
+        }
         let readable = self.readable.read();
         if offset < readable.written {
             if self.map.is_some() {

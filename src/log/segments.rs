@@ -4,15 +4,18 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::file::{HeaderError, MAX_HEADER_LEN};
-use crate::format::location::SegmentId;
+use crate::format::location::{Place, SegmentId};
 use crate::format::manifest::SegmentEntry;
 use crate::format::names;
 use crate::format::segment::{SegmentHeader, StoreId};
 use crate::log::segment::Segment;
-use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{RwLock, Striped};
 use crate::zoo::{Bug, planted, unless};
 
 /// The segments of a store, by number.
@@ -21,15 +24,24 @@ pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
     store_id: StoreId,
     mapped: bool,
-    list: RwLock<Vec<Arc<Segment>>>,
+    list: Striped<Vec<(SegmentId, Arc<Segment>)>>,
     /// Segments whose files are gone, and the last generation of snapshots that may read them.
     retired: RwLock<Vec<(u64, Arc<Segment>)>>,
+    /// Whether there may be any, so that who lets go of a snapshot need not look.
+    any_retired: AtomicBool,
+}
+
+/// The bytes that begin with a record's frame, and what the frame's checksum covers beside them.
+pub(crate) struct Frame {
+    pub(crate) bytes: Bytes,
+    pub(crate) position: u64,
+    pub(crate) salt: u64,
 }
 
 impl Segments {
     pub(crate) fn new(disk: Arc<dyn Disk>, store_id: StoreId, mapped: bool) -> Segments {
-        let (list, retired) = Default::default();
-        Segments { disk, store_id, mapped, list, retired }
+        let (list, retired, any_retired) = Default::default();
+        Segments { disk, store_id, mapped, list, retired, any_retired }
     }
 
     pub(super) fn disk(&self) -> &dyn Disk {
@@ -42,11 +54,9 @@ impl Segments {
 
     /// The segment that a location points into.
     pub(crate) fn get(&self, id: SegmentId) -> Option<Arc<Segment>> {
-        let list = self.list.read();
-        if let Ok(at) = list.binary_search_by_key(&id, |segment| segment.id) {
-            return Some(list[at].clone());
+        if let Some(segment) = find(&self.list.read(), id) {
+            return Some(segment.clone());
         }
-        drop(list);
         let retired = self.retired.read();
         retired.iter().find(|(_, segment)| segment.id == id).map(|(_, segment)| segment.clone())
     }
@@ -56,28 +66,56 @@ impl Segments {
         self.get(id).ok_or_else(|| Error::MissingSegment { file: self.path(id) })
     }
 
+    /// The frame at a place; `None` if its segment is missing.
+    ///
+    /// # Errors
+    /// As [`Segment::frame`].
+    pub(crate) fn frame(&self, place: Place) -> Result<Option<Frame>> {
+        let offset = place.offset_bytes();
+        let read = |segment: &Segment| {
+            let (position, salt) = (segment.position(offset), segment.salt);
+            segment.frame(offset).map(|bytes| Some(Frame { bytes, position, salt }))
+        };
+        {
+            // Most often the list is held, which this thread's stripe alone counts, and not the
+            // segment, which all threads would.
+            let list = self.list.read();
+            if let Some(segment) = find(&list, place.segment).filter(|found| found.is_mapped()) {
+                return read(segment);
+            }
+        }
+        self.get(place.segment).map_or(Ok(None), |segment| read(&segment))
+    }
+
     /// All segments, by number.
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
-        self.list.read().clone()
+        self.list.read().iter().map(|(_, segment)| segment.clone()).collect()
     }
 
     /// Adds a segment to those that are found.
     pub(crate) fn insert(&self, segment: Arc<Segment>) {
-        let mut list = self.list.write();
-        let at = list.partition_point(|other| other.id < segment.id);
-        list.insert(at, segment);
+        self.list.update(|list| {
+            let at = list.partition_point(|(other, _)| *other < segment.id);
+            list.insert(at, (segment.id, segment.clone()));
+        });
     }
 
     /// Takes a segment out of those that are found.
     pub(crate) fn remove(&self, id: SegmentId) {
-        self.list.write().retain(|segment| segment.id != id);
+        // The last reference closes the file: not under a lock.
+        let removed = self.get(id);
+        self.list.update(|list| list.retain(|(other, _)| *other != id));
+        drop(removed);
     }
 
     /// Takes a segment out of the store, which snapshots up to `generation` may still read.
     pub(crate) fn retire(&self, id: SegmentId, generation: u64) {
         if let Some(segment) = self.get(id) {
             // First there, then gone here: who looks for it in between finds it.
-            self.retired.write().push((generation, segment));
+            let mut retired = self.retired.write();
+            retired.push((generation, segment));
+            self.any_retired.store(true, Ordering::Release);
+            drop(retired);
             self.remove(id);
         }
     }
@@ -90,7 +128,9 @@ impl Segments {
     /// Lets go of the retired segments that no snapshot can read: `oldest` says which is the oldest
     /// generation of which one lives.
     pub(crate) fn let_go(&self, oldest: impl FnOnce() -> Option<u64>) {
-        if self.retired.read().is_empty() {
+        // Whoever retires a segment asks for the snapshots behind that: it hears of one that is let
+        // go of now, or that one has seen the flag.
+        if !self.any_retired.load(Ordering::Acquire) {
             return;
         }
         let mut gone = Vec::new();
@@ -108,13 +148,14 @@ impl Segments {
             }
             keep
         });
+        self.any_retired.store(!retired.is_empty(), Ordering::Release);
         // Files are closed with no lock held.
         drop(retired);
     }
 
     /// Whether a segment is part of the store, and not only kept for snapshots.
     pub(crate) fn has(&self, id: SegmentId) -> bool {
-        self.list.read().binary_search_by_key(&id, |segment| segment.id).is_ok()
+        find(&self.list.read(), id).is_some()
     }
 
     /// Makes a segment file with its header. Not durable, and not part of the store before the
@@ -188,6 +229,11 @@ impl Segments {
     pub(crate) fn path(&self, id: SegmentId) -> PathBuf {
         self.disk.path().join(names::segment(id))
     }
+}
+
+#[inline]
+fn find(list: &[(SegmentId, Arc<Segment>)], id: SegmentId) -> Option<&Arc<Segment>> {
+    list.binary_search_by_key(&id, |(id, _)| *id).ok().map(|at| &list[at].1)
 }
 
 /// Eight random bytes from the operating system.
