@@ -12,7 +12,8 @@
 //! 3. `State::prepared` — held while a segment is made and named, so that segments enter the
 //!    manifest in the order of their positions.
 //! 4. the manifest's lock — held across its replacement.
-//! 5. the index's locks (kinds, then one kind's table shards or its ordered side).
+//! 5. the index's locks (kinds, then one kind's table shards, or its `ordered` and then its
+//!    `recent` side).
 //! 6. the lists of segments; behind those a segment's buffers, and the list of living snapshots.
 //!
 //! Point reads take 5 and 6 alone, unless they meet a commit of several changes that is just
@@ -38,7 +39,7 @@ use crate::log::segments::Segments;
 use crate::log::tail::Tail;
 use crate::options::Options;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, Signals};
 
 /// An open store.
 #[derive(Debug)]
@@ -79,19 +80,6 @@ pub(crate) struct State {
 pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) fsyncs: AtomicU64,
-}
-
-/// How a thread in the background is told that there is work.
-#[derive(Debug, Default)]
-pub(crate) struct Signals {
-    /// Guards nothing but the step from looking at the flags to waiting for `told`.
-    idle: Mutex<()>,
-    told: Condvar,
-    /// Something is due within the interval.
-    pub(crate) dirty: AtomicBool,
-    /// Something is due now.
-    pub(crate) now: AtomicBool,
-    pub(crate) stop: AtomicBool,
 }
 
 /// The log's end.
@@ -241,46 +229,6 @@ impl State {
     /// Tells the background thread to look now.
     pub(crate) fn tell_now(&self) {
         self.background.raise(&self.background.now);
-    }
-}
-
-impl Signals {
-    /// Whether there is anything to do.
-    fn is_raised(&self) -> bool {
-        let raised = |flag: &AtomicBool| flag.load(Ordering::Acquire);
-        raised(&self.dirty) || raised(&self.now) || raised(&self.stop)
-    }
-
-    /// Whether all that is to do can wait for the interval.
-    fn waits_for_interval(&self) -> bool {
-        !self.now.load(Ordering::Acquire) && !self.stop.load(Ordering::Acquire)
-    }
-
-    /// Waits until there is something to do; for what is due within the interval, an `interval`
-    /// longer. Lowers the flags. True if the thread is to end.
-    pub(crate) fn wait(&self, interval: Duration) -> bool {
-        let mut idle = self.idle.lock();
-        while !self.is_raised() {
-            self.told.wait(&mut idle);
-        }
-        if self.waits_for_interval() {
-            self.told.wait_for(&mut idle, interval);
-        }
-        drop(idle);
-        if self.stop.load(Ordering::Acquire) {
-            return true;
-        }
-        self.now.store(false, Ordering::Release);
-        self.dirty.store(false, Ordering::Release);
-        false
-    }
-
-    /// Sets one of the flags, and wakes the thread if it was not set before.
-    pub(crate) fn raise(&self, flag: &AtomicBool) {
-        if !flag.load(Ordering::Acquire) && !flag.swap(true, Ordering::AcqRel) {
-            drop(self.idle.lock());
-            self.told.notify_one();
-        }
     }
 }
 

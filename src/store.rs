@@ -21,7 +21,7 @@ use crate::engine::scan::{OpenView, Scan};
 use crate::engine::stats::{self, Stats};
 use crate::engine::verify::{self, VerifyReport};
 use crate::engine::view::View;
-use crate::engine::{background, close, compact, group, read};
+use crate::engine::{background, close, compact, group, indexing, read};
 use crate::error::{Error, Result};
 use crate::key;
 use crate::options::{Durability, Options};
@@ -106,6 +106,7 @@ impl Options {
         let mut threads = Vec::new();
         if !self.read_only {
             threads.push(background::start(&state)?);
+            threads.push(indexing::start(&state)?);
             threads.extend(compact::worker::start(&state)?);
         }
         let refreshed = self.read_only.then(|| RwLock::new(state.clone()));

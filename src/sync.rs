@@ -7,6 +7,7 @@
 
 #[cfg(all(test, kindlog_shuttle))]
 mod scheduled;
+mod signals;
 mod striped;
 
 pub(crate) use striped::{STRIPES, Striped, stripe};
@@ -19,6 +20,20 @@ use std::time::Instant;
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 #[cfg(not(all(test, kindlog_shuttle)))]
 pub(crate) use std::{sync::atomic, thread};
+
+pub(crate) use signals::{Signals, Woken};
+
+/// Hands a lock on to who waits for it, if anyone does.
+#[cfg(not(all(test, kindlog_shuttle)))]
+pub(crate) fn unlock_fair<T>(guard: parking_lot::RwLockWriteGuard<'_, T>) {
+    parking_lot::RwLockWriteGuard::unlock_fair(guard);
+}
+
+/// The scheduler hands it on as it likes.
+#[cfg(all(test, kindlog_shuttle))]
+pub(crate) fn unlock_fair<T>(guard: shuttle::sync::RwLockWriteGuard<'_, T>) {
+    drop(guard);
+}
 
 /// How many threads can work at the same time.
 #[cfg(not(all(test, kindlog_shuttle)))]

@@ -147,6 +147,13 @@ zoo! {
     /// A point read does not notice that a batch is entering the index.
     HalfBatchVisible breaks "views",
 
+    /// A scan that begins while changes are being merged takes the leaves for complete.
+    ScanWhileMerging breaks "views",
+    /// What a thread has just begun to merge is taken for merged.
+    MergedTooSoon breaks "views",
+    /// A prefix delete leaves the changes that nobody has begun to merge.
+    DeleteOnlyMerged breaks "deletes",
+
     /// Compaction drops every tombstone.
     DropTombstones breaks "compaction",
     /// Compaction drops the tombstones of prefixes.

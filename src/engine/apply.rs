@@ -25,9 +25,11 @@ pub(crate) fn apply<'a>(
     let mut garbage = Vec::new();
     for (kind, id, effect) in changes {
         match effect {
-            Effect::Put { new, old } => kind.put(id, new, old, revision, time, snapshots),
+            Effect::Put { new, old } => {
+                kind.put(kind.hashed(id), new, old, revision, time, snapshots)
+            }
             Effect::Delete { tombstone, old } => {
-                kind.delete(id, old, revision, snapshots);
+                kind.delete(kind.hashed(id), old, revision, snapshots);
                 kind.note_dead(tombstone.place.segment, tombstone.len_bytes());
             }
             Effect::DeletePrefix { tombstone } => {

@@ -21,9 +21,10 @@ pub(crate) fn start(state: &Arc<State>) -> Result<JoinHandle<()>> {
     spawned.map_err(|e| Error::io("start a thread for", state.disk.path(), e))
 }
 
-/// Tells both threads to end, and waits for them.
+/// Tells all threads to end, and waits for them.
 pub(crate) fn stop(state: &State, threads: Vec<JoinHandle<()>>) {
-    let signals = [&state.compaction.signals, &state.background];
+    let index = &state.index.merger().signals;
+    let signals = [&state.compaction.signals, &state.background, index];
     signals.iter().for_each(|signals| signals.raise(&signals.stop));
     for thread in threads {
         let _ = thread.join();

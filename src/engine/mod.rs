@@ -11,6 +11,7 @@ pub(crate) mod doctor;
 pub(crate) mod examine;
 pub(crate) mod group;
 pub(crate) mod heal;
+pub(crate) mod indexing;
 pub(crate) mod load;
 pub(crate) mod overlay;
 pub(crate) mod parallel;

@@ -122,6 +122,6 @@ fn append(state: &State, kind: &str, id: &str, header: &Header, bytes: &[u8]) ->
     order.revision = order.revision.max(header.revision);
     let kind = state.index.kind_or_create(kind);
     let snapshots = state.index.snapshots();
-    kind.put(id.as_bytes(), location, None, header.revision, header.time, snapshots);
+    kind.put(kind.hashed(id.as_bytes()), location, None, header.revision, header.time, snapshots);
     Ok(())
 }

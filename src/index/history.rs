@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::ordered::Ordered;
 use super::range::{IdRange, prefix_end};
+use super::run::Hashed;
 use super::snapshots::Snapshots;
 use crate::format::location::Location;
 use crate::sync::{RwLock, RwLockReadGuard};
@@ -49,7 +50,7 @@ impl Detached {
         IdRange { start: &self.prefix, end: self.end.as_deref() }
     }
 
-    pub(super) fn find(&self, id: &[u8]) -> Option<Location> {
+    pub(super) fn find(&self, id: Hashed<'_>) -> Option<Location> {
         self.ordered.read().find(id)
     }
 
@@ -169,10 +170,11 @@ impl History {
     }
 
     /// What `id` was at revision `snapshot`.
-    pub(super) fn earlier(&self, id: &[u8], snapshot: u64) -> Earlier {
-        let base = self.detached_after(snapshot).find(|detached| id.starts_with(&detached.prefix));
+    pub(super) fn earlier(&self, id: Hashed<'_>, snapshot: u64) -> Earlier {
+        let covers = |detached: &&Detached| id.id.starts_with(&detached.prefix);
+        let base = self.detached_after(snapshot).find(covers);
         let until = base.map_or(u64::MAX, |detached| detached.revision);
-        let states = self.saved.get(id).map_or(&[][..], |states| states);
+        let states = self.saved.get(id.id).map_or(&[][..], |states| states);
         if let Some(before) = first_change(states, snapshot, until) {
             return Earlier::Was(before);
         }

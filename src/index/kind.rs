@@ -10,10 +10,13 @@ use foldhash::quality::RandomState;
 use super::bulk::Bulk;
 use super::chunk::Chunk;
 use super::history::{Detached, Earlier, History, Pruned};
+use super::merger::Merger;
 use super::ordered::Ordered;
 use super::points::{Points, Probe, Retired};
 use super::range::{IdRange, end_of, start_of};
+use super::run::{Hashed, Run};
 use super::scan::{Filler, Progress, View};
+use super::settle::{Merging, Waiting};
 use super::snapshots::Snapshots;
 use super::stale::{Covering, Stale, covers};
 use super::usage::{SegmentUsage, Usage};
@@ -25,33 +28,43 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Re
 const PRUNE_PER_CHANGE: usize = 4;
 /// How much is done in one hold of the lock.
 const PRUNE_PER_HOLD: usize = 256;
-const SETTLE_PER_HOLD: usize = 64;
 
 /// All ids of a kind. Once made it stays, empty or not.
 ///
 /// The verbs that change something are called by one thread at a time, in the order of revisions:
-/// the engine's apply lock is held. `clean`, `prune`, `prepare_scan` and everything that reads may
-/// be called at any time.
+/// the engine's apply lock is held. `clean`, `prune`, what merges, and everything that reads may be
+/// called at any time.
 ///
 /// Each change works in this order: history, ordered side, point table. A reader at a snapshot
 /// works in the other: a lookup first, and [`Kind::earlier`] when that is done. So if the lookup
 /// met a change, its history is there, and if it met none, `earlier` may say where the key *was*,
 /// which is then the same.
+///
+/// The ordered side is under two locks, so that a change need not wait for merging: `recent` has
+/// the changes that were made last, `ordered` those before them. Who takes both takes `ordered`
+/// first. Changes move from the one to the other all at once, with both locks held: together they
+/// are always all there is. `settle` has what is done about that.
 pub(crate) struct Kind {
     name: Box<str>,
     hasher: RandomState,
     points: Points,
     stale: Stale,
-    count: AtomicU64,
-    /// Whether `state` has any history, so that a reader at a snapshot seldom locks.
+    pub(super) count: AtomicU64,
+    /// Whether there is any history, so that a reader at a snapshot seldom locks.
     has_history: AtomicBool,
-    state: RwLock<State>,
+    pub(super) merger: Arc<Merger>,
+    pub(super) merging: Merging,
+    pub(super) ordered: RwLock<Ordered>,
+    pub(super) recent: RwLock<Recent>,
 }
 
 /// What a change touches together.
 #[derive(Debug, Default)]
-struct State {
-    ordered: Ordered,
+pub(super) struct Recent {
+    /// Changes as they came, that nobody has begun to merge.
+    pub(super) fresh: Run,
+    /// How many changes were ever made.
+    pub(super) pushed: u64,
     history: History,
     usage: Usage,
 }
@@ -98,7 +111,7 @@ impl fmt::Debug for Kind {
 }
 
 impl Kind {
-    pub(super) fn new(name: &str, hasher: RandomState) -> Kind {
+    pub(super) fn new(name: &str, hasher: RandomState, merger: Arc<Merger>) -> Kind {
         Kind {
             name: name.into(),
             hasher,
@@ -106,7 +119,10 @@ impl Kind {
             stale: Stale::default(),
             count: AtomicU64::new(0),
             has_history: AtomicBool::new(false),
-            state: RwLock::default(),
+            merger,
+            merging: Merging::default(),
+            ordered: RwLock::default(),
+            recent: RwLock::default(),
         }
     }
 
@@ -122,6 +138,12 @@ impl Kind {
         hasher.finish()
     }
 
+    /// An id with its hash, for those who ask more than once.
+    #[inline]
+    pub(crate) fn hashed<'a>(&self, id: &'a [u8]) -> Hashed<'a> {
+        Hashed { id, hash: self.hash(id) }
+    }
+
     /// Looks an id up by its hash.
     #[inline]
     pub(crate) fn lookup(&self, hash: u64) -> Lookup<'_> {
@@ -133,35 +155,41 @@ impl Kind {
     /// Points `id` to `new`. `old` is where it is, found by the caller: `None` if it is absent.
     pub(crate) fn put(
         &self,
-        id: &[u8],
+        id: Hashed<'_>,
         new: Location,
         old: Option<Location>,
         revision: u64,
         time_micros: i64,
         snapshots: &Snapshots,
     ) {
-        let mut guard = self.state.write();
-        let state = &mut *guard;
-        state.history.save(id, old, revision, snapshots);
-        state.usage.put(new, time_micros);
+        let mut recent = self.recent.write();
+        recent.history.save(id.id, old, revision, snapshots);
+        recent.usage.put(new, time_micros);
         if let Some(old) = old {
-            state.usage.bury(old);
+            recent.usage.bury(old);
         }
-        self.change(state, id, Some(new), old, snapshots);
-        drop(guard);
-        self.point_to(id, new.place, old);
+        let waiting = self.change(&mut recent, id, Some(new), old, snapshots);
+        drop(recent);
+        self.point_to(id.hash, new.place, old);
+        self.merge_if_due(waiting);
     }
 
     /// Removes `id`, which is at `old`.
-    pub(crate) fn delete(&self, id: &[u8], old: Location, revision: u64, snapshots: &Snapshots) {
-        let mut guard = self.state.write();
-        let state = &mut *guard;
-        state.history.save(id, Some(old), revision, snapshots);
-        state.usage.bury(old);
-        self.change(state, id, None, Some(old), snapshots);
-        drop(guard);
-        let removed = self.points.remove(self.hash(id), old.place);
+    pub(crate) fn delete(
+        &self,
+        id: Hashed<'_>,
+        old: Location,
+        revision: u64,
+        snapshots: &Snapshots,
+    ) {
+        let mut recent = self.recent.write();
+        recent.history.save(id.id, Some(old), revision, snapshots);
+        recent.usage.bury(old);
+        let waiting = self.change(&mut recent, id, None, Some(old), snapshots);
+        drop(recent);
+        let removed = self.points.remove(id.hash, old.place);
         debug_assert!(removed);
+        self.merge_if_due(waiting);
     }
 
     /// Whether the record of `id` that was put at `revision` and lies at `place` is the key's
@@ -175,50 +203,55 @@ impl Kind {
     /// That is no change: snapshots see the copy, too. The caller has made sure that `old` is still
     /// where it is.
     pub(crate) fn relocate(&self, id: &[u8], new: Location, old: Location, snapshots: &Snapshots) {
-        let mut guard = self.state.write();
-        let state = &mut *guard;
-        state.usage.note_live(new);
-        state.usage.bury(old);
-        self.change(state, id, Some(new), Some(old), snapshots);
-        drop(guard);
-        self.point_to(id, new.place, Some(old));
+        let id = self.hashed(id);
+        let mut recent = self.recent.write();
+        recent.usage.note_live(new);
+        recent.usage.bury(old);
+        let waiting = self.change(&mut recent, id, Some(new), Some(old), snapshots);
+        drop(recent);
+        self.point_to(id.hash, new.place, Some(old));
+        self.merge_if_due(waiting);
     }
 
     /// A segment was written that has `bytes` of the kind, none of them live yet, from puts between
     /// these times.
     pub(crate) fn note_segment(&self, segment: SegmentId, bytes: u64, oldest: i64, newest: i64) {
-        self.state.write().usage.note_segment(segment, bytes, oldest, newest);
+        self.recent.write().usage.note_segment(segment, bytes, oldest, newest);
     }
 
     /// How many resources lie in a segment.
     pub(crate) fn live_in(&self, segment: SegmentId) -> u64 {
-        self.state.read().usage.live_in(segment)
+        self.recent.read().usage.live_in(segment)
     }
 
     /// Forgets the figures of a segment in which nothing lives any more.
     pub(crate) fn forget_segment(&self, segment: SegmentId) {
-        self.state.write().usage.forget(segment);
+        self.recent.write().usage.forget(segment);
     }
 
     fn change(
         &self,
-        state: &mut State,
-        id: &[u8],
+        recent: &mut Recent,
+        id: Hashed<'_>,
         new: Option<Location>,
         old: Option<Location>,
         snapshots: &Snapshots,
-    ) {
+    ) -> Waiting {
         let delta = i32::from(new.is_some()) - i32::from(old.is_some());
-        state.ordered.push(id, new, old);
-        let pruned = state.history.prune(snapshots, PRUNE_PER_CHANGE);
-        self.has_history.store(!state.history.is_empty(), Release);
-        let count = self.count.load(Acquire);
-        self.count.store(count.wrapping_add_signed(i64::from(delta)), Release);
+        recent.fresh.push(id, new, old);
+        recent.pushed += 1;
+        let pruned = recent.history.prune(snapshots, PRUNE_PER_CHANGE);
+        let has_history = !recent.history.is_empty();
+        if has_history != self.has_history.load(Acquire) {
+            self.has_history.store(has_history, Release);
+        }
+        let count = self.count.load(Acquire).wrapping_add_signed(i64::from(delta));
+        self.count.store(count, Release);
         drop(pruned);
+        Waiting { changes: recent.fresh.len(), id_bytes: recent.fresh.id_bytes(), count }
     }
 
-    fn point_to(&self, id: &[u8], new: Place, old: Option<Location>) {
-        let hash = self.hash(id);
+    fn point_to(&self, hash: u64, new: Place, old: Option<Location>) {
         match old {
             Some(old) => {
                 let replaced = self.points.replace(hash, old.place, new);
@@ -231,18 +264,19 @@ impl Kind {
     /// Takes over all that was gathered for this kind, in which nothing is yet.
     pub(super) fn fill_with(&self, bulk: Bulk<'_>) {
         let Bulk { leaves, slots, usage, .. } = bulk;
-        let mut state = self.state.write();
-        debug_assert!(state.ordered.is_empty());
+        let mut ordered = self.ordered.write();
+        let mut recent = self.recent.write();
+        debug_assert!(ordered.is_empty() && recent.fresh.is_empty());
         self.count.store(leaves.len() as u64, Release);
-        state.ordered = Ordered::settled_with(leaves);
-        state.usage = usage;
-        drop(state);
+        *ordered = Ordered::settled_with(leaves);
+        recent.usage = usage;
+        drop((ordered, recent));
         self.points.fill(slots);
     }
 
     /// A record was written that deletes something, or that is dead already.
     pub(crate) fn note_dead(&self, segment: SegmentId, bytes: u64) {
-        self.state.write().usage.note_dead(segment, bytes);
+        self.recent.write().usage.note_dead(segment, bytes);
     }
 
     /// How many ids there are.
@@ -252,7 +286,12 @@ impl Kind {
 
     /// How many ids start with `prefix`. Walks the map above the leaves, not the leaves.
     pub(crate) fn count_prefix(&self, prefix: &[u8]) -> u64 {
-        self.state.read().ordered.count(prefix)
+        if prefix.is_empty() {
+            return self.count();
+        }
+        let ordered = self.ordered.read();
+        let recent = self.recent.read();
+        ordered.count(prefix).wrapping_add_signed(recent.fresh.delta(prefix))
     }
 
     /// Removes all ids that start with `prefix`; with the empty prefix all there are. Returns how
@@ -267,23 +306,24 @@ impl Kind {
         snapshots: &Snapshots,
     ) -> (u64, Garbage) {
         let whole = prefix.is_empty();
-        let mut guard = self.state.write();
-        let state = &mut *guard;
-        let (count, ordered) = if whole {
-            state.usage.bury_everything();
-            (self.count(), state.ordered.detach_all())
+        let mut ordered = self.ordered.write();
+        let mut guard = self.recent.write();
+        let recent = &mut *guard;
+        let (count, taken) = if whole {
+            recent.usage.bury_everything();
+            (self.count(), ordered.detach_all(&mut recent.fresh))
         } else {
-            let ordered = state.ordered.detach(prefix);
-            state.usage.bury_detached(&ordered);
-            (ordered.count(&[]), ordered)
+            let taken = ordered.detach(prefix, &mut recent.fresh);
+            recent.usage.bury_detached(&taken);
+            (taken.count(&[]), taken)
         };
-        let detached = Arc::new(Detached::new(revision, prefix, ordered));
+        let detached = Arc::new(Detached::new(revision, prefix, taken));
         if snapshots.newest().is_some() {
-            state.history.push_detached(detached.clone(), snapshots);
+            recent.history.push_detached(detached.clone(), snapshots);
             self.has_history.store(true, Release);
         }
         self.count.store(self.count() - count, Release);
-        drop(guard);
+        drop((ordered, guard));
         // From here on none of them is found, and all vanish at the same moment. Then the slots can
         // go one after another; and only after them the word that hides them.
         self.stale.add(detached.clone());
@@ -307,31 +347,12 @@ impl Kind {
         self.stale.clean(budget, &self.points, |id| self.hash(id))
     }
 
-    /// Where `id` is, without a look at any record. Slower than [`Kind::lookup`].
-    pub(crate) fn find_ordered(&self, id: &[u8]) -> Option<Location> {
-        self.state.read().ordered.find(id)
-    }
-
     /// What `id` was at the revision of a living snapshot. Ask after the lookup is done.
     pub(crate) fn earlier(&self, id: &[u8], snapshot: u64) -> Earlier {
         if !self.has_history.load(Acquire) {
             return Earlier::Unchanged;
         }
-        self.state.read().history.earlier(id, snapshot)
-    }
-
-    /// Merges the changes so far into the leaves. Call it once for a scan, after its snapshot is
-    /// registered: what changes from then on is in the history, so that [`Kind::fill`] needn't know
-    /// whether it is in the leaves.
-    pub(crate) fn prepare_scan(&self) {
-        let goal = {
-            let state = self.state.read();
-            if state.ordered.is_settled() {
-                return;
-            }
-            state.ordered.pushed()
-        };
-        while !self.state.write().ordered.settle_some(goal, SETTLE_PER_HOLD) {}
+        self.recent.read().history.earlier(self.hashed(id), snapshot)
     }
 
     /// Replaces what `chunk` holds with the next entries that a living snapshot sees, up to `max`,
@@ -347,13 +368,14 @@ impl Kind {
         chunk.clear();
         let (mut start, mut end) = (start_of(bounds.0), end_of(bounds.1));
         loop {
-            let state = self.state.read();
-            if let Some(detached) = state.history.unsettled(snapshot) {
-                drop(state);
+            let ordered = self.ordered.read();
+            let recent = self.recent.read();
+            if let Some(detached) = recent.history.unsettled(snapshot) {
+                drop((ordered, recent));
                 drop(detached.settled());
                 continue;
             }
-            let view = View { leaves: state.ordered.leaves(), history: &state.history, snapshot };
+            let view = View { leaves: ordered.leaves(), history: &recent.history, snapshot };
             let range = IdRange { start: &start, end: end.as_deref() };
             let mut filler = Filler { chunk: &mut *chunk, max, budget: 2 * max + 256 };
             match view.fill(range, reverse, &mut filler) {
@@ -370,9 +392,9 @@ impl Kind {
             if !self.has_history.load(Acquire) {
                 return None;
             }
-            let mut state = self.state.write();
-            let pruned = state.history.prune(snapshots, PRUNE_PER_HOLD);
-            self.has_history.store(!state.history.is_empty(), Release);
+            let mut recent = self.recent.write();
+            let pruned = recent.history.prune(snapshots, PRUNE_PER_HOLD);
+            self.has_history.store(!recent.history.is_empty(), Release);
             pruned
         };
         while prune().is_some() {}
@@ -380,13 +402,15 @@ impl Kind {
 
     /// What the kind has in each segment, in the order of segments.
     pub(crate) fn usage(&self) -> Vec<SegmentUsage> {
-        self.state.read().usage.rows().to_vec()
+        self.recent.read().usage.rows().to_vec()
     }
 
     /// The heap bytes of all of it, as far as they are known.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let state = self.state.read();
-        let heap = state.ordered.size() + state.history.size() + state.usage.size();
+        let ordered = self.ordered.read();
+        let recent = self.recent.read();
+        let heap =
+            ordered.size() + recent.fresh.size() + recent.history.size() + recent.usage.size();
         size_of::<Kind>() + self.name.len() + heap + self.stale.size() + self.points.size()
     }
 }
@@ -400,12 +424,24 @@ impl Kind {
     }
 
     pub(super) fn has_history(&self) -> bool {
-        !self.state.read().history.is_empty()
+        !self.recent.read().history.is_empty()
+    }
+
+    /// How many changes nobody has begun to merge.
+    pub(super) fn fresh_len(&self) -> usize {
+        self.recent.read().fresh.len()
+    }
+
+    /// Whether all changes are in the leaves.
+    #[cfg(kindlog_shuttle)]
+    pub(crate) fn is_settled(&self) -> bool {
+        let ordered = self.ordered.read();
+        self.recent.read().fresh.is_empty() && ordered.is_settled()
     }
 
     /// How many entries there are, and how many leaves they are in.
     pub(super) fn leaf_counts(&self) -> (usize, usize) {
-        let state = self.state.read();
-        (state.ordered.leaves().len(), state.ordered.leaves().leaves())
+        let ordered = self.ordered.read();
+        (ordered.leaves().len(), ordered.leaves().leaves())
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use foldhash::quality::RandomState;
 
 use super::kind::Kind;
+use super::merger::Merger;
 use crate::sync::RwLock;
 
 /// The first step's choice: most stores have fewer kinds than this.
@@ -33,6 +34,7 @@ pub(super) struct Kinds {
     sorted: RwLock<BTreeMap<Box<str>, Arc<Kind>>>,
     /// Seeded at random, so that nobody can prepare names or ids that collide.
     hasher: RandomState,
+    merger: Arc<Merger>,
 }
 
 type Cell = OnceLock<Box<Node>>;
@@ -44,11 +46,12 @@ struct Node {
 }
 
 impl Kinds {
-    pub(super) fn new() -> Kinds {
+    pub(super) fn new(merger: Arc<Merger>) -> Kinds {
         Kinds {
             roots: [const { Cell::new() }; ROOTS],
             sorted: RwLock::default(),
             hasher: RandomState::default(),
+            merger,
         }
     }
 
@@ -83,7 +86,7 @@ impl Kinds {
         match self.find(name) {
             Ok(kind) => kind,
             Err(cell) => {
-                let kind = Arc::new(Kind::new(name, self.hasher.clone()));
+                let kind = Arc::new(Kind::new(name, self.hasher.clone(), self.merger.clone()));
                 sorted.insert(name.into(), kind.clone());
                 let children = [const { Cell::new() }; CHILDREN];
                 &cell.get_or_init(|| Box::new(Node { kind, children })).kind

@@ -16,6 +16,8 @@ pub(super) const MAX_ID_BYTES: usize = 16 << 10;
 /// What an entry of the map costs beside its key's and its leaf's bytes: the node's share, nodes
 /// being two thirds full, and what the allocator adds.
 const ENTRY_OVERHEAD: usize = 80;
+/// Leaves without a change of their own that merging passes before it goes down the map anew.
+const MAX_SKIPPED: usize = 2;
 /// A prefix of fewer leaves than this share of all is taken out leaf by leaf.
 const FEW_SHARE: usize = 16;
 
@@ -104,54 +106,71 @@ impl Leaves {
         self.map.values().flat_map(Leaf::all_locations)
     }
 
-    /// Merges the changes that wait at the head of `run` and belong to one leaf: at least one, at
-    /// most [`MAX_ENTRIES`].
-    pub(super) fn merge_some(&mut self, run: &mut Sorted, scratch: &mut Chunk) {
-        let (id, _) = run.get(0);
-        let home =
-            self.leaf_of(id).map(|(first, _)| first).or(self.map.keys().next().map(|k| &**k));
-        let home: Option<Box<[u8]>> = home.map(Into::into);
-        let after = Bound::Excluded(home.as_deref().unwrap_or(id));
-        let next = self.map.range::<[u8], _>((after, Bound::Unbounded)).next();
-        let belongs = |nth: usize| next.is_none_or(|(next, _)| run.get(nth).0 < &**next);
-        let most = run.len().min(MAX_ENTRIES);
-        let count = (1..most).find(|&nth| !belongs(nth)).unwrap_or(most);
-        let Some(home) = home else {
-            self.rebuild(None, run, count, scratch);
-            return;
-        };
-        let room = self.map.get(&home).map_or(0, |leaf| leaf.room_behind(run.get(0).0));
-        let count = if room > 0 { count.min(room) } else { count };
-        let patched = self.patch(&home, run, count);
-        run.advance(patched);
-        if patched < count && !self.splice(&home, run, count - patched) {
-            self.rebuild(Some(home), run, count - patched, scratch);
-        }
-    }
-
-    /// Overwrites locations in place, up to the first change that needs more. Returns how many.
-    fn patch(&mut self, home: &[u8], run: &Sorted, count: usize) -> usize {
-        let Some(leaf) = self.map.get_mut(home) else { return 0 };
-        for nth in 0..count {
-            let (id, location) = run.get(nth);
-            match (leaf.search(id), location) {
-                (Ok(at), Some(location)) => leaf.set_location(at, location),
-                _ => return nth,
+    /// Merges changes that wait at the head of `run`: those of up to `most` leaves, at least one.
+    pub(super) fn merge_some(&mut self, run: &mut Sorted, most: usize, scratch: &mut Chunk) {
+        let mut left = most;
+        while left > 0 && !run.is_empty() {
+            let (id, _) = run.get(0);
+            let home = self.leaf_of(id).map(|(first, _)| first);
+            let Some(home) = home.or(self.map.keys().next().map(|first| &**first)) else {
+                let count = run.len().min(MAX_ENTRIES);
+                self.rebuild(None, run, count, scratch);
+                left -= 1;
+                continue;
+            };
+            let home: Box<[u8]> = home.into();
+            if let Some((at, count)) = self.sweep(&home, run, &mut left) {
+                self.rebuild(Some(at.unwrap_or(home)), run, count, scratch);
+                left = left.saturating_sub(1);
             }
         }
-        count
     }
 
-    /// Replaces the leaf at `home` in place with one that has the next `count` changes. False if
-    /// that is no simple matter.
-    fn splice(&mut self, home: &[u8], run: &mut Sorted, count: usize) -> bool {
-        let Some(leaf) = self.map.get_mut(home) else { return false };
-        let Some(new) = leaf.splice(run, count) else { return false };
-        self.entries = self.entries + new.len() - leaf.len();
-        self.heap = self.heap + new.size() - leaf.size();
-        *leaf = new;
-        run.advance(count);
-        true
+    /// Merges changes into the leaf at `home`, and into those behind it as long as they are near,
+    /// one after the other. Counts `left` down for each. Ends early at a leaf that has to be built
+    /// anew: returns its first id, unless it is `home`, and how many changes are for it.
+    fn sweep(
+        &mut self,
+        home: &[u8],
+        run: &mut Sorted,
+        left: &mut usize,
+    ) -> Option<(Option<Box<[u8]>>, usize)> {
+        let Leaves { map, entries, heap } = self;
+        let mut leaves = map.range_mut::<[u8], _>((Bound::Included(home), Bound::Unbounded));
+        let mut here = leaves.next()?;
+        let (mut at_home, mut skipped) = (true, 0);
+        while *left > 0 && !run.is_empty() {
+            let next = leaves.next();
+            let end = next.as_ref().map(|(first, _)| &***first);
+            let belongs = |run: &Sorted, nth| end.is_none_or(|end| run.get(nth).0 < end);
+            // What is below the first leaf's first id is for it all the same.
+            let most = run.len().min(MAX_ENTRIES);
+            let count =
+                (usize::from(at_home)..most).find(|&nth| !belongs(run, nth)).unwrap_or(most);
+            if count > 0 {
+                skipped = 0;
+                *left -= 1;
+                let leaf = &mut *here.1;
+                let before = (leaf.len(), leaf.size());
+                let rest = merge_into(leaf, run, count);
+                *entries = *entries + leaf.len() - before.0;
+                *heap = *heap + leaf.size() - before.1;
+                if rest > 0 {
+                    return Some(((!at_home).then(|| here.0.clone()), rest));
+                }
+            }
+            // The one that was last looked at may have more, and so may the next.
+            if count > 0 && !run.is_empty() && belongs(run, 0) {
+                return None;
+            }
+            skipped += 1;
+            if skipped > MAX_SKIPPED {
+                return None;
+            }
+            at_home = false;
+            here = next?;
+        }
+        None
     }
 
     /// Builds the leaf at `home` anew with the next `count` changes, splitting it where it grows
@@ -276,6 +295,21 @@ impl Leaves {
         self.take(&first);
         self.add(first, Leaf::build(&chunk, 0..at));
         self.add(chunk.id(at).into(), Leaf::build(&chunk, at..chunk.len()));
+    }
+}
+
+/// Makes the next `count` changes in a leaf that they belong to, if that is a simple matter.
+/// Returns how many of them are left; those want the leaf built anew. May do with fewer than
+/// `count`: what has no room behind a leaf's last id is left for another turn.
+fn merge_into(leaf: &mut Leaf, run: &mut Sorted, count: usize) -> usize {
+    let room = leaf.room_behind(run.get(0).0);
+    let count = if room > 0 { count.min(room) } else { count };
+    match leaf.apply(run, count) {
+        true => {
+            run.advance(count);
+            0
+        }
+        false => count,
     }
 }
 

@@ -4,16 +4,18 @@
 //! *points* are hash tables of places, without keys, for lookups: one cache miss and the record.
 //! The *ordered* side has the ids, packed in sorted leaves under a map, for scans, counts and
 //! prefix deletes, and it is authoritative. Recent changes wait beside the leaves and are merged in
-//! sorted runs. Neither is versioned: while snapshots live, changes save earlier states in the
-//! *history*, and a scan reads the leaves overlaid with that.
+//! sorted runs, by a thread if there is one. Neither is versioned: while snapshots live, changes
+//! save earlier states in the *history*, and a scan reads the leaves overlaid with that.
 //!
 //! The index does no I/O, and reads no record. It doesn't lock against two writers: the engine
-//! applies one commit at a time. Readers never wait for more than a change or a chunk.
+//! applies one commit at a time. Readers never wait for more than a change, a chunk, or a run to be
+//! sorted.
 //!
 //! ```text
-//! Index ── Kind ─┬─ points    hash -> place              stale    deletes that hide slots
-//!                ├─ ordered   leaves, run               history  earlier states
-//!                └─ usage     bytes by segment          scan     leaves + history
+//! Index ─┬─ Kind ─┬─ points   hash -> place              stale    deletes that hide slots
+//!        │        ├─ recent   run, history, usage        settle   from the run to the leaves
+//!        │        └─ ordered  leaves, run being merged   scan     leaves + history
+//!        └─ merger            who merges, and when
 //! ```
 
 mod bulk;
@@ -23,11 +25,13 @@ mod kind;
 mod kinds;
 mod leaf;
 mod leaves;
+mod merger;
 mod ordered;
 mod points;
 mod range;
 mod run;
 mod scan;
+mod settle;
 mod snapshots;
 mod splice;
 mod stale;
@@ -43,6 +47,7 @@ pub(crate) use bulk::Bulk;
 pub(crate) use chunk::Chunk;
 pub(crate) use history::Earlier;
 pub(crate) use kind::Kind;
+use merger::Merger;
 pub(crate) use snapshots::Snapshots;
 
 /// All kinds, and the snapshots that live.
@@ -50,15 +55,22 @@ pub(crate) use snapshots::Snapshots;
 pub(crate) struct Index {
     kinds: Kinds,
     snapshots: Snapshots,
+    merger: Arc<Merger>,
 }
 
 impl Index {
     pub(crate) fn new() -> Index {
-        Index { kinds: Kinds::new(), snapshots: Snapshots::new() }
+        let merger = Arc::<Merger>::default();
+        Index { kinds: Kinds::new(merger.clone()), snapshots: Snapshots::new(), merger }
     }
 
     pub(crate) fn snapshots(&self) -> &Snapshots {
         &self.snapshots
+    }
+
+    /// What a thread that merges waits for.
+    pub(crate) fn merger(&self) -> &Merger {
+        &self.merger
     }
 
     /// Finds a kind. Takes no lock.

@@ -3,22 +3,39 @@
 use std::ops::Range;
 
 use super::leaf::common_len;
-use crate::format::location::Location;
+use crate::format::location::{Location, Place, SegmentId};
+
+/// An id, and the hash that its kind knows it by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hashed<'a> {
+    pub(crate) id: &'a [u8],
+    pub(crate) hash: u64,
+}
 
 /// One change: of the id that ends at `end`.
 #[derive(Clone, Copy, Debug)]
 struct Change {
     end: u32,
-    /// The id's new location; `None` removes it.
-    new: Option<Location>,
+    /// The low half of the id's hash, so that finding an id compares few.
+    hash: u32,
+    /// The id's new location; `NOWHERE` removes it.
+    new: Location,
     /// What it was before: so that what a prefix delete takes away can be reckoned unmerged.
-    old: Option<Location>,
+    old: Location,
+}
+
+/// Stands for the absence of a location, which so takes no room of its own.
+const NOWHERE: Location =
+    Location { place: Place { segment: SegmentId(u32::MAX), offset: 0 }, len: 0 };
+
+fn some(location: Location) -> Option<Location> {
+    Some(location).filter(|location| location.place.segment != NOWHERE.place.segment)
 }
 
 impl Change {
     /// By how much it changes the number of ids.
     fn delta(&self) -> i64 {
-        i64::from(self.new.is_some()) - i64::from(self.old.is_some())
+        i64::from(some(self.new).is_some()) - i64::from(some(self.old).is_some())
     }
 }
 
@@ -38,9 +55,15 @@ pub(super) struct Sorted {
 }
 
 impl Run {
-    pub(super) fn push(&mut self, id: &[u8], new: Option<Location>, old: Option<Location>) {
+    /// Adds a change of an id: to `new`, from `old`.
+    pub(super) fn push(&mut self, id: Hashed<'_>, new: Option<Location>, old: Option<Location>) {
+        let (new, old) = (new.unwrap_or(NOWHERE), old.unwrap_or(NOWHERE));
+        self.push_change(id.id, &Change { end: 0, hash: id.hash as u32, new, old });
+    }
+
+    fn push_change(&mut self, id: &[u8], change: &Change) {
         self.ids.extend_from_slice(id);
-        self.changes.push(Change { end: self.ids.len() as u32, new, old });
+        self.changes.push(Change { end: self.ids.len() as u32, ..*change });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -65,10 +88,13 @@ impl Run {
         &self.ids[start..self.changes[at].end as usize]
     }
 
-    /// The last change of `id`: its location, or that it was removed. Looks at every change.
-    pub(super) fn find(&self, id: &[u8]) -> Option<Option<Location>> {
-        let at = (0..self.len()).rev().find(|&at| self.id(at) == id)?;
-        Some(self.changes[at].new)
+    /// The last change of `id`: its location, or that it was removed. Looks at the hash of every
+    /// change.
+    pub(super) fn find(&self, id: Hashed<'_>) -> Option<Option<Location>> {
+        let hash = id.hash as u32;
+        let is_it = |&at: &usize| self.changes[at].hash == hash && self.id(at) == id.id;
+        let at = (0..self.len()).rev().find(is_it)?;
+        Some(some(self.changes[at].new))
     }
 
     /// By how much the run changes the number of ids that start with `prefix`.
@@ -83,13 +109,13 @@ impl Run {
         for (at, change) in all.changes.iter().enumerate() {
             let id = all.id(at);
             let run = if id.starts_with(prefix) { &mut *to } else { &mut *self };
-            run.push(id, change.new, change.old);
+            run.push_change(id, change);
         }
     }
 
     /// What the changes put in place, and what they took away.
     pub(super) fn locations(&self) -> impl Iterator<Item = (Option<Location>, Option<Location>)> {
-        self.changes.iter().map(|change| (change.new, change.old))
+        self.changes.iter().map(|change| (some(change.new), some(change.old)))
     }
 
     /// Sorts by the eight bytes after what all ids have in common, which decide nearly always: the
@@ -146,7 +172,7 @@ impl Sorted {
     /// The `nth` change that waits.
     pub(super) fn get(&self, nth: usize) -> (&[u8], Option<Location>) {
         let at = self.order[self.next + nth] as usize;
-        (self.run.id(at), self.run.changes[at].new)
+        (self.run.id(at), some(self.run.changes[at].new))
     }
 
     /// Marks `count` more as merged.
@@ -157,7 +183,7 @@ impl Sorted {
     pub(super) fn find(&self, id: &[u8]) -> Option<Option<Location>> {
         let waiting = &self.order[self.next..];
         let at = waiting.binary_search_by(|&at| self.run.id(at as usize).cmp(id)).ok()?;
-        Some(self.run.changes[waiting[at] as usize].new)
+        Some(some(self.run.changes[waiting[at] as usize].new))
     }
 
     /// Where the changes of ids that start with `prefix` stand in `order`.
@@ -179,7 +205,7 @@ impl Sorted {
         let covered = self.covered(prefix);
         for at in self.order.drain(covered) {
             let change = &self.run.changes[at as usize];
-            to.push(self.run.id(at as usize), change.new, change.old);
+            to.push_change(self.run.id(at as usize), change);
         }
     }
 }

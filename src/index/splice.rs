@@ -1,122 +1,149 @@
-//! A leaf made from another and a few changes.
+//! Changes made in a leaf: locations in place, all else in a copy.
 
 use super::leaf::{END_LEN, LOCATION_LEN, Leaf, encode};
 use super::leaves::{MAX_ENTRIES, MAX_ID_BYTES};
 use super::run::Sorted;
 
-/// The next changes of a run, and where in a leaf each belongs.
-struct Edits<'a> {
-    leaf: &'a Leaf,
-    run: &'a Sorted,
+/// Where in a leaf the next changes of a run belong.
+struct Edits {
+    /// Of each change: the entry that it is about, or before which it goes, and whether the id is
+    /// there.
     places: [(u16, bool); MAX_ENTRIES],
     count: usize,
+    /// How many ids the leaf has after them, and how many bytes their suffixes.
+    len: usize,
+    suffixes_len: usize,
+    /// Only locations change.
+    in_place: bool,
 }
 
-/// What comes next in the new leaf.
-enum Piece<'a> {
-    /// Entries of the old one.
-    Kept(usize, usize),
-    /// The run's change, and the rest of its id after the prefix.
-    Put(usize, &'a [u8]),
+/// The parts of a new leaf behind its prefix, each with what is still to be written.
+struct Parts<'a> {
+    suffixes: &'a mut [u8],
+    ends: &'a mut [u8],
+    locations: &'a mut [u8],
+    /// Where the last suffix ends.
+    end: u16,
 }
 
 impl Leaf {
-    /// The leaf with the next `count` changes of `run` made, copied in long stretches. `None` where
-    /// that is no simple matter: its first id would be another, it would want splitting or joining,
-    /// or an id doesn't start as the others do.
-    pub(super) fn splice(&self, run: &Sorted, count: usize) -> Option<Leaf> {
+    /// Makes the next `count` changes of `run`, without a word to the map above. False, and nothing
+    /// is changed, where that is no simple matter: the leaf's first id would be another, it would
+    /// want splitting or joining, or an id doesn't start as the others do.
+    pub(super) fn apply(&mut self, run: &Sorted, count: usize) -> bool {
+        let Some(edits) = self.edits(run, count) else { return false };
+        if edits.in_place {
+            for nth in 0..count {
+                if let (_, Some(location)) = run.get(nth) {
+                    self.set_location(usize::from(edits.places[nth].0), location);
+                }
+            }
+            return true;
+        }
+        let prefix_len = self.prefix().len();
+        let id_bytes = edits.len * prefix_len + edits.suffixes_len;
+        if !(MAX_ENTRIES / 4..=MAX_ENTRIES).contains(&edits.len) || id_bytes > MAX_ID_BYTES {
+            return false;
+        }
+        *self = self.spliced(run, &edits);
+        true
+    }
+
+    /// `None` where the leaf has to be built anew.
+    fn edits(&self, run: &Sorted, count: usize) -> Option<Edits> {
         let prefix = self.prefix();
-        let mut edits = Edits { leaf: self, run, places: [(0, false); MAX_ENTRIES], count };
-        let (mut len, mut suffixes_len) = (self.len(), self.suffixes().len());
+        let mut edits = Edits {
+            places: [(0, false); MAX_ENTRIES],
+            count,
+            len: self.len(),
+            suffixes_len: self.suffixes().len(),
+            in_place: true,
+        };
+        let mut from = 0;
         for nth in 0..count {
             let (id, location) = run.get(nth);
-            let (at, present) = match self.search(id) {
+            let (at, present) = match self.search_from(from, id) {
                 Ok(at) => (at, true),
                 Err(at) => (at, false),
             };
             edits.places[nth] = (at as u16, present);
-            if !id.starts_with(prefix) || at == 0 && (!present || location.is_none()) {
-                return None;
-            }
+            from = at + usize::from(present);
             match (location.is_some(), present) {
-                (true, false) => {
-                    (len, suffixes_len) = (len + 1, suffixes_len + id.len() - prefix.len())
+                // Of the latter, it was put and deleted, and never came here.
+                (true, true) | (false, false) => {}
+                _ if !id.starts_with(prefix) || at == 0 => return None,
+                (true, _) => {
+                    edits.in_place = false;
+                    edits.len += 1;
+                    edits.suffixes_len += id.len() - prefix.len();
                 }
-                (false, true) => {
-                    (len, suffixes_len) = (len - 1, suffixes_len - (id.len() - prefix.len()));
+                (false, _) => {
+                    edits.in_place = false;
+                    edits.len -= 1;
+                    edits.suffixes_len -= id.len() - prefix.len();
                 }
-                _ => {}
             }
         }
-        let id_bytes = len * prefix.len() + suffixes_len;
-        if !(MAX_ENTRIES / 4..=MAX_ENTRIES).contains(&len) || id_bytes > MAX_ID_BYTES {
-            return None;
+        Some(edits)
+    }
+
+    /// A copy with the changes made, in long stretches.
+    fn spliced(&self, run: &Sorted, edits: &Edits) -> Leaf {
+        let prefix = self.prefix();
+        let (len, suffixes_len) = (edits.len, edits.suffixes_len);
+        let size = prefix.len() + suffixes_len + len * (END_LEN + LOCATION_LEN);
+        let mut bytes = vec![0; size].into_boxed_slice();
+        let (head, rest) = bytes.split_at_mut(prefix.len());
+        head.copy_from_slice(prefix);
+        let (suffixes, rest) = rest.split_at_mut(suffixes_len);
+        let (ends, locations) = rest.split_at_mut(len * END_LEN);
+        let mut parts = Parts { suffixes, ends, locations, end: 0 };
+        let mut from = 0;
+        for nth in 0..edits.count {
+            let (at, present) = edits.places[nth];
+            let at = usize::from(at);
+            parts.keep(self, from, at);
+            from = at + usize::from(present);
+            if let (id, Some(location)) = run.get(nth) {
+                let suffix = &id[prefix.len()..];
+                parts.suffixes(suffix);
+                parts.end += suffix.len() as u16;
+                front(&mut parts.ends, END_LEN).copy_from_slice(&parts.end.to_le_bytes());
+                front(&mut parts.locations, LOCATION_LEN).copy_from_slice(&encode(location));
+            }
         }
-        let mut bytes =
-            Vec::with_capacity(prefix.len() + suffixes_len + len * (END_LEN + LOCATION_LEN));
-        bytes.extend_from_slice(prefix);
-        edits.write_suffixes(&mut bytes);
-        edits.write_ends(&mut bytes);
-        edits.write_locations(&mut bytes);
-        Some(Leaf::from_parts(bytes, len, prefix.len()))
+        parts.keep(self, from, self.len());
+        Leaf::from_parts(bytes, len, prefix.len())
     }
 }
 
-impl<'a> Edits<'a> {
-    fn each(&self, mut f: impl FnMut(Piece<'a>)) {
-        let prefix_len = self.leaf.prefix().len();
-        let mut from = 0;
-        for nth in 0..self.count {
-            let (at, present) = self.places[nth];
-            let at = usize::from(at);
-            f(Piece::Kept(from, at));
-            from = at + usize::from(present);
-            let (id, location) = self.run.get(nth);
-            if location.is_some() {
-                f(Piece::Put(nth, &id[prefix_len..]));
-            }
+impl Parts<'_> {
+    /// Copies the entries from `from` up to `to`.
+    fn keep(&mut self, leaf: &Leaf, from: usize, to: usize) {
+        if from == to {
+            return;
         }
-        f(Piece::Kept(from, self.leaf.len()));
+        let (start, end) = (leaf.start(from), leaf.start(to));
+        self.suffixes(&leaf.suffixes()[start..end]);
+        let shift = self.end.wrapping_sub(start as u16);
+        let old = leaf.ends()[from * END_LEN..to * END_LEN].as_chunks::<END_LEN>().0;
+        let new = front(&mut self.ends, (to - from) * END_LEN).as_chunks_mut::<END_LEN>().0;
+        for (new, old) in new.iter_mut().zip(old) {
+            *new = u16::from_le_bytes(*old).wrapping_add(shift).to_le_bytes();
+        }
+        self.end = (end as u16).wrapping_add(shift);
+        let locations = &leaf.locations()[from * LOCATION_LEN..to * LOCATION_LEN];
+        front(&mut self.locations, locations.len()).copy_from_slice(locations);
     }
 
-    fn write_suffixes(&self, bytes: &mut Vec<u8>) {
-        let suffixes = self.leaf.suffixes();
-        self.each(|piece| match piece {
-            Piece::Kept(from, to) => {
-                bytes.extend_from_slice(&suffixes[self.leaf.start(from)..self.leaf.start(to)]);
-            }
-            Piece::Put(_, suffix) => bytes.extend_from_slice(suffix),
-        });
+    fn suffixes(&mut self, bytes: &[u8]) {
+        front(&mut self.suffixes, bytes.len()).copy_from_slice(bytes);
     }
+}
 
-    fn write_ends(&self, bytes: &mut Vec<u8>) {
-        let mut end = 0u16;
-        self.each(|piece| match piece {
-            Piece::Kept(from, to) => {
-                let shift = end.wrapping_sub(self.leaf.start(from) as u16);
-                for old in self.leaf.ends()[from * END_LEN..to * END_LEN].chunks_exact(END_LEN) {
-                    end = u16::from_le_bytes([old[0], old[1]]).wrapping_add(shift);
-                    bytes.extend_from_slice(&end.to_le_bytes());
-                }
-            }
-            Piece::Put(_, suffix) => {
-                end += suffix.len() as u16;
-                bytes.extend_from_slice(&end.to_le_bytes());
-            }
-        });
-    }
-
-    fn write_locations(&self, bytes: &mut Vec<u8>) {
-        let locations = self.leaf.locations();
-        self.each(|piece| match piece {
-            Piece::Kept(from, to) => {
-                bytes.extend_from_slice(&locations[from * LOCATION_LEN..to * LOCATION_LEN]);
-            }
-            Piece::Put(nth, _) => {
-                if let (_, Some(location)) = self.run.get(nth) {
-                    bytes.extend_from_slice(&encode(location));
-                }
-            }
-        });
-    }
+/// Takes the first `len` bytes off what is to be written.
+fn front<'a>(rest: &mut &'a mut [u8], len: usize) -> &'a mut [u8] {
+    let (front, behind) = std::mem::take(rest).split_at_mut(len);
+    *rest = behind;
+    front
 }

@@ -5,7 +5,6 @@ mod model;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::ordered::Ordered;
 use super::points::{Points, Probe};
 use super::*;
 use crate::format::location::{Location, Place, SegmentId};
@@ -39,7 +38,7 @@ fn ids_in_order_fill_their_leaves() {
     let kind = index.kind_or_create("Agent");
     for n in 0..20_000u64 {
         let id = format!("agent-{n:020}");
-        kind.put(id.as_bytes(), location(n), None, n + 1, 0, index.snapshots());
+        kind.put(kind.hashed(id.as_bytes()), location(n), None, n + 1, 0, index.snapshots());
     }
     kind.prepare_scan();
     let (entries, leaves) = kind.leaf_counts();
@@ -53,10 +52,10 @@ fn a_kind_that_shrinks_joins_its_leaves() {
     let kind = index.kind_or_create("Agent");
     let id = |n: u64| format!("agent-{n:020}");
     for n in 0..20_000 {
-        kind.put(id(n).as_bytes(), location(n), None, n + 1, 0, index.snapshots());
+        kind.put(kind.hashed(id(n).as_bytes()), location(n), None, n + 1, 0, index.snapshots());
     }
     for n in (0..20_000).filter(|n| n % 100 != 0) {
-        kind.delete(id(n).as_bytes(), location(n), 20_001 + n, index.snapshots());
+        kind.delete(kind.hashed(id(n).as_bytes()), location(n), 20_001 + n, index.snapshots());
     }
     kind.prepare_scan();
     let (entries, leaves) = kind.leaf_counts();
@@ -69,7 +68,7 @@ fn an_empty_kind_is_small() {
     let index = Index::new();
     for n in 0..1000u64 {
         let kind = index.kind_or_create(&format!("Kind{n}"));
-        kind.put(b"only", location(n), None, n + 1, 0, index.snapshots());
+        kind.put(kind.hashed(b"only"), location(n), None, n + 1, 0, index.snapshots());
     }
     assert!(index.memory_bytes() < 1000 * 1600, "{} bytes", index.memory_bytes());
 }
@@ -80,7 +79,7 @@ fn the_longest_ids_fit_in_leaves() {
     let kind = index.kind_or_create("Agent");
     let id = |n: u64| format!("{n:05}{}", "x".repeat(65_530)).into_bytes();
     for n in 0..200 {
-        kind.put(&id(n * 7 % 200), location(n), None, n + 1, 0, index.snapshots());
+        kind.put(kind.hashed(&id(n * 7 % 200)), location(n), None, n + 1, 0, index.snapshots());
     }
     kind.prepare_scan();
     for n in 0..200 {
@@ -142,9 +141,9 @@ fn points_survive_collisions() {
 fn a_lookup_is_not_fooled_by_cleaning() {
     let index = Index::new();
     let kind = index.kind_or_create("Agent");
-    kind.put(b"a/1", location(1), None, 1, 0, index.snapshots());
+    kind.put(kind.hashed(b"a/1"), location(1), None, 1, 0, index.snapshots());
     drop(kind.delete_prefix(b"a/", 2, index.snapshots()));
-    kind.put(b"a/1", location(3), None, 3, 0, index.snapshots());
+    kind.put(kind.hashed(b"a/1"), location(3), None, 3, 0, index.snapshots());
     let mut lookup = kind.lookup(kind.hash(b"a/1"));
     assert_eq!(lookup.candidate(), Some(location(1).place));
     assert!(kind.clean(10));
@@ -159,17 +158,30 @@ fn a_lookup_is_not_fooled_by_cleaning() {
 #[test]
 fn settling_survives_a_delete_in_between() {
     for prefix in ["", "a"] {
-        let mut ordered = Ordered::default();
-        (0..100).for_each(|n| ordered.push(format!("a{n}").as_bytes(), Some(location(n)), None));
-        let goal = ordered.pushed();
-        assert!(!ordered.settle_some(goal, 0));
-        let detached = if prefix.is_empty() {
-            ordered.detach_all()
-        } else {
-            ordered.detach(prefix.as_bytes())
+        let index = Index::new();
+        index.merger().attend(true);
+        let kind = index.kind_or_create("Agent");
+        let put = |n: u64| {
+            kind.put(
+                kind.hashed(format!("a{n}").as_bytes()),
+                location(n),
+                None,
+                n,
+                0,
+                index.snapshots(),
+            );
         };
-        assert!(ordered.settle_some(goal, 2));
-        assert_eq!((ordered.count(b""), detached.count(b"")), (0, 100));
+        (0..5_000).for_each(put);
+        kind.merge_some();
+        assert!(kind.merges());
+        let (count, garbage) = kind.delete_prefix(prefix.as_bytes(), 5_001, index.snapshots());
+        drop(garbage);
+        assert_eq!(count, 5_000);
+        kind.merge_some();
+        kind.merge_some();
+        assert!(!kind.merges());
+        kind.prepare_scan();
+        assert_eq!(kind.leaf_counts(), (0, 0));
     }
 }
 
@@ -180,7 +192,7 @@ fn a_scan_passes_whatever_is_younger_than_it() {
     let index = Index::new();
     let kind = index.kind_or_create("Agent");
     let put = |id: &str, n: u64| {
-        kind.put(id.as_bytes(), location(n), None, n, 0, index.snapshots());
+        kind.put(kind.hashed(id.as_bytes()), location(n), None, n, 0, index.snapshots());
     };
     put("a", 1);
     put("z", 2);
@@ -203,8 +215,46 @@ fn a_scan_passes_whatever_is_younger_than_it() {
     }
 }
 
+/// With a thread that merges, changes wait for nobody as long as that keeps up; if it doesn't come,
+/// they see to it that what waits is bounded.
+#[test]
+fn runs_are_bounded_though_nobody_merges() {
+    let index = Index::new();
+    index.merger().attend(true);
+    let kind = index.kind_or_create("Agent");
+    let mut longest = 0;
+    for n in 0..if INTERPRETED { 600 } else { 20_000 } {
+        let id = format!("agent-{}", n * 7919 % 20_011);
+        kind.put(kind.hashed(id.as_bytes()), location(n), None, n + 1, 0, index.snapshots());
+        longest = longest.max(kind.fresh_len());
+        assert!(kind.fresh_len() <= 4 * 128.max(n as usize / 16 + 1), "{} wait", kind.fresh_len());
+    }
+    assert!(longest > 128, "nothing was left to the thread: {longest}");
+}
+
+/// What lies in a short run reaches the leaves once nobody changes anything, not before.
+#[test]
+fn short_runs_are_merged_when_a_kind_is_idle() {
+    let index = Index::new();
+    index.merger().attend(true);
+    let (idle, busy) = (index.kind_or_create("Idle"), index.kind_or_create("Busy"));
+    let put = |kind: &Kind, n: u64| {
+        let id = format!("{n}");
+        kind.put(kind.hashed(id.as_bytes()), location(n), None, n, 0, index.snapshots());
+    };
+    (1..10).for_each(|n| put(&idle, n));
+    (1..10).for_each(|n| put(&busy, n));
+    index.merge_idle();
+    assert_eq!((idle.leaf_counts().0, busy.leaf_counts().0), (0, 0));
+    put(&busy, 10);
+    index.merge_idle();
+    assert_eq!((idle.leaf_counts().0, busy.leaf_counts().0), (9, 0));
+    index.merge_idle();
+    assert_eq!((idle.leaf_counts().0, busy.leaf_counts().0), (9, 10));
+}
+
 /// Readers on another thread, while one thread changes everything: what is there from first to last
-/// is found by every lookup and by every scan, once.
+/// is found by every lookup, on either side, and by every scan, once. A third thread merges.
 #[test]
 fn readers_beside_a_writer_miss_nothing() {
     let index = Index::new();
@@ -212,28 +262,40 @@ fn readers_beside_a_writer_miss_nothing() {
     let id = |n: u64| format!("{}/{n:05}", if n.is_multiple_of(10) { "keep" } else { "other" });
     let (keys, rounds) = if INTERPRETED { (300, 2) } else { (5_000, 20) };
     for n in 0..keys {
-        kind.put(id(n).as_bytes(), location(n), None, 1, 0, index.snapshots());
+        kind.put(kind.hashed(id(n).as_bytes()), location(n), None, 1, 0, index.snapshots());
     }
     index.snapshots().register(1);
+    index.merger().attend(true);
     std::thread::scope(|scope| {
+        scope.spawn(|| index.merge_until_stopped());
         let writer = scope.spawn(|| {
             for round in 0..rounds {
                 let revision = 2 + 2 * round;
                 drop(kind.delete_prefix(b"other/", revision, index.snapshots()));
                 for n in (0..keys).filter(|n| n % 10 != 0) {
                     let new = location(keys * (round + 1) + n);
-                    kind.put(id(n).as_bytes(), new, None, revision + 1, 0, index.snapshots());
+                    kind.put(
+                        kind.hashed(id(n).as_bytes()),
+                        new,
+                        None,
+                        revision + 1,
+                        0,
+                        index.snapshots(),
+                    );
                     if n % 50 == 1 {
                         kind.clean(100);
                     }
                 }
             }
+            let signals = &index.merger().signals;
+            signals.raise(&signals.stop);
         });
         while !writer.is_finished() {
             for n in (0..keys).step_by(10) {
                 let mut lookup = kind.lookup(kind.hash(id(n).as_bytes()));
                 let found = std::iter::from_fn(|| lookup.candidate());
                 assert!(found.take(100).any(|place| place == location(n).place));
+                assert_eq!(kind.find_ordered(id(n).as_bytes()), Some(location(n)));
             }
             kind.prepare_scan();
             let (mut chunk, mut last, mut count) = (Chunk::new(), Vec::new(), 0);

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use crate::format::location::{Place, SegmentId};
 use crate::index::Kind;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64};
-
-use super::Signals;
+use crate::sync::{Mutex, Signals};
 
 /// Shared by the worker, whoever asks for a compaction, and whoever asks what it is up to.
 #[derive(Debug, Default)]

@@ -124,6 +124,16 @@ impl<T> RwLock<T> {
     }
 }
 
+impl<T> RwLock<T> {
+    pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        match self.inner.try_write() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
 pub(crate) mod thread {
     pub(crate) use shuttle::thread::{Builder, JoinHandle, scope, yield_now};
 

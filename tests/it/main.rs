@@ -28,6 +28,7 @@ mod in_flight;
 mod limits;
 #[cfg(feature = "cli")]
 mod machine;
+mod merging;
 mod model;
 #[cfg(feature = "sim")]
 mod oracle;

@@ -57,6 +57,8 @@ fn catchers(bug: Bug) -> &'static [&'static str] {
         Bug::ViewWithoutLock | Bug::HalfBatchVisible => &["concurrency::"],
         Bug::DropTombstones | Bug::DropPrefixTombstones => &["compaction::a_tombstone"],
         Bug::NewerFilesAreNewer | Bug::DamageNeedsNoTombstone => &["compaction::a_tombstone"],
+        Bug::ScanWhileMerging | Bug::MergedTooSoon => &["merging::a_scan"],
+        Bug::DeleteOnlyMerged => &["merging::a_prefix_delete"],
         Bug::MoveOverNewer => &["compaction::what_is_written", "compaction::everything_goes_on"],
         Bug::NoFollow => &["compaction::a_commit_in_flight"],
         Bug::CopyNotSynced | Bug::CopyNameNotSynced => &["compaction::power_loss"],

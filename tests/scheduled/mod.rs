@@ -11,6 +11,7 @@
 mod close;
 mod compaction;
 mod faults;
+mod merging;
 mod order;
 mod readers;
 mod views;

@@ -28,11 +28,30 @@ struct Model {
     total_bytes: u64,
     revision: u64,
     written: u64,
+    merging: Merging,
 }
 
+/// Who merges.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Merging {
+    /// Changes do, for want of a thread.
+    Changes,
+    /// A thread, which takes a step between two changes about every so many of them.
+    Thread { every: usize },
+}
+
+const MERGING: [Merging; 4] = [
+    Merging::Changes,
+    Merging::Thread { every: 2 },
+    // So seldom that runs grow until changes help, and until they have to wait.
+    Merging::Thread { every: 40 },
+    Merging::Thread { every: 10_000 },
+];
+
 impl Model {
-    fn new(seed: u64, universe: usize) -> Model {
+    fn new(seed: u64, universe: usize, merging: Merging) -> Model {
         let index = Index::new();
+        index.merger().attend(merging != Merging::Changes);
         let kind = index.kind_or_create("Agent");
         Model {
             index,
@@ -45,6 +64,21 @@ impl Model {
             total_bytes: 0,
             revision: 0,
             written: 0,
+            merging,
+        }
+    }
+
+    /// What the thread that merges may do between two changes.
+    fn merge(&mut self) {
+        let Merging::Thread { every } = self.merging else { return };
+        if !self.random.one_in(every) {
+            return;
+        }
+        match self.random.below(20) {
+            0 => self.index.merge_long(),
+            1 => self.index.merge_idle(),
+            _ if self.kind.merges() => self.kind.merge_some(),
+            _ => {}
         }
     }
 
@@ -97,7 +131,14 @@ impl Model {
         self.revision += 1;
         let (old, new) = (self.now.get(&id).copied(), self.location(&id));
         assert_eq!(self.get(&id), old.map(|old| old.place));
-        self.kind.put(&id, new, old, self.revision, self.revision as i64, self.index.snapshots());
+        self.kind.put(
+            self.kind.hashed(&id),
+            new,
+            old,
+            self.revision,
+            self.revision as i64,
+            self.index.snapshots(),
+        );
         self.now.insert(id, new);
     }
 
@@ -105,7 +146,7 @@ impl Model {
         let id = self.id();
         if let Some(old) = self.now.remove(&id) {
             self.revision += 1;
-            self.kind.delete(&id, old, self.revision, self.index.snapshots());
+            self.kind.delete(self.kind.hashed(&id), old, self.revision, self.index.snapshots());
         }
     }
 
@@ -226,6 +267,7 @@ impl Model {
 // What may happen, and what must hold.
 impl Model {
     fn change(&mut self) {
+        self.merge();
         match self.random.below(1000) {
             0..620 => self.put(),
             620..860 => self.delete(),
@@ -282,8 +324,8 @@ impl Model {
         }
     }
 
-    fn run(seed: u64, universe: usize, steps: usize) {
-        let mut model = Model::new(seed, universe);
+    fn run(seed: u64, universe: usize, steps: usize, merging: Merging) {
+        let mut model = Model::new(seed, universe, merging);
         for step in 1..=steps {
             model.step();
             if step % (steps / 20) == 0 {
@@ -311,13 +353,13 @@ impl Model {
 fn agrees_with_a_model_of_few_ids() {
     let (seeds, steps) = if cfg!(miri) { (1, 100) } else { (20, 6_000) };
     for seed in 1..=seeds {
-        Model::run(seed, 300, steps);
+        Model::run(seed, 300, steps, MERGING[seed as usize % 4]);
     }
 }
 
 #[test]
 fn agrees_with_a_model_of_many_ids() {
     for seed in 1..=4 {
-        Model::run(seed, 20_000, 60_000);
+        Model::run(seed, 20_000, 60_000, MERGING[seed as usize % 4]);
     }
 }
