@@ -135,7 +135,10 @@ fn gather(order: &mut MutexGuard<'_, Order>) {
 }
 
 fn lead(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
-    let target = flush(state, order)?;
+    // Those who came while this one gathered wait for a sync that does not come.
+    let target = flush(state, order).inspect_err(|_| {
+        state.synced.notify_all();
+    })?;
     let covered = std::mem::take(&mut order.unsynced);
     let mut files: Vec<(Arc<dyn File>, std::path::PathBuf)> = Vec::new();
     for rolled in order.rolled.iter().filter(|rolled| !rolled.synced && !planted(Bug::SealUnsynced))

@@ -201,3 +201,24 @@ fn check_written_once(disk: &SimDisk, struck: Option<usize>) {
         "{failed:?}, and then {again:?}"
     );
 }
+
+/// Whoever comes while a leader gathers waits for its sync, which a failed write takes away.
+#[test]
+fn a_failed_write_is_told_to_those_who_came_while_the_leader_gathered() {
+    explore("a_failed_write_is_told_to_those_who_came_while_the_leader_gathered", || {
+        let disk = any_disk();
+        let store = open(&disk);
+        store.state().unwrap().order.lock().company = 2;
+        disk.fail_when(
+            |kind, file| kind == OpKind::Write && is_segment(file),
+            0,
+            Fault::Error(EIO),
+        );
+        let two = ["a", "b"].map(|id| go(&store, move |store| put(&store, id, Durability::Sync)));
+        let results = two.map(|one| one.join().unwrap());
+        assert!(results.iter().any(Result::is_err), "the write fails");
+        let known = results.iter().filter(|result| result.is_ok()).count() as u64;
+        assert_eq!(store.count("K").unwrap(), known);
+        put(&store, "later", Durability::Sync).expect("it has healed");
+    });
+}
