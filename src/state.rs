@@ -30,7 +30,8 @@ use crate::disk::{Disk, Lock};
 use crate::error::{Error, Result};
 use crate::format::contents::Contents;
 use crate::format::location::Location;
-use crate::index::{Index, Kind};
+use crate::format::manifest::Manifest;
+use crate::index::{Hashed, Index, Kind};
 use crate::log::active::Active;
 use crate::log::manifest::ManifestFile;
 use crate::log::reserve::Reserve;
@@ -50,6 +51,8 @@ pub(crate) struct State {
     pub(crate) segments: Segments,
     pub(crate) index: Index,
     pub(crate) order: Mutex<Order>,
+    /// Commits have had to wait for the order lock of late.
+    pub(crate) order_wanted: AtomicBool,
     /// Told when a sync ends, well or not.
     pub(crate) synced: Condvar,
     pub(crate) apply: Mutex<()>,
@@ -117,6 +120,8 @@ pub(crate) struct Order {
     /// How long the last sync took, and how many commits waited for it.
     pub(crate) sync_time: Duration,
     pub(crate) company: usize,
+    /// How many commits, one behind the other, got this lock without waiting.
+    pub(crate) alone: u32,
     /// The background was asked to prepare the next segment.
     pub(crate) asked: bool,
     pub(crate) health: Health,
@@ -174,7 +179,14 @@ pub(crate) type Ticket = OnceLock<Result<()>>;
 pub(crate) struct Applied {
     pub(crate) kind: Arc<Kind>,
     pub(crate) id: Box<[u8]>,
+    pub(crate) hash: u64,
     pub(crate) effect: Effect,
+}
+
+impl Applied {
+    pub(crate) fn id(&self) -> Hashed<'_> {
+        Hashed { id: &self.id, hash: self.hash }
+    }
 }
 
 /// What a change does to the index, decided when it was ordered.
@@ -195,6 +207,38 @@ pub(crate) struct Overlaid {
 }
 
 impl State {
+    /// A store in which nothing is yet but what the manifest says.
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        manifest: Manifest,
+        segments: Segments,
+    ) -> State {
+        State {
+            order: Mutex::new(Order::new(&manifest)),
+            manifest: ManifestFile::new(disk.clone(), manifest),
+            reserve: Reserve::new(disk.clone()),
+            disk,
+            options,
+            segments,
+            index: Index::new(),
+            order_wanted: AtomicBool::new(false),
+            synced: Condvar::new(),
+            apply: Mutex::new(()),
+            prepared: Mutex::new(None),
+            visible: Default::default(),
+            applying: Default::default(),
+            closed: Default::default(),
+            owned: false,
+            lock: Mutex::new(None),
+            hints_due: Mutex::default(),
+            background: Default::default(),
+            sealing: Default::default(),
+            compaction: Default::default(),
+            counters: Default::default(),
+        }
+    }
+
     /// Refuses a handle that was closed, or that a `fork` carried into a child.
     pub(crate) fn check_open(&self) -> Result<()> {
         match self.closed.load(Ordering::Acquire) || !self.disk.same_process() {
@@ -213,7 +257,16 @@ impl State {
     /// it may have found that a sync failed.
     pub(crate) fn lock_order(&self) -> Result<MutexGuard<'_, Order>> {
         self.check_writable()?;
-        let order = self.order.lock();
+        Self::good(self.order.lock())
+    }
+
+    /// The same if nobody else has it just now.
+    pub(crate) fn try_lock_order(&self) -> Result<Option<MutexGuard<'_, Order>>> {
+        self.check_writable()?;
+        self.order.try_lock().map(Self::good).transpose()
+    }
+
+    fn good(order: MutexGuard<'_, Order>) -> Result<MutexGuard<'_, Order>> {
         match order.health {
             Health::Good | Health::Broken => Ok(order),
             Health::Poisoned => Err(Error::Poisoned),
@@ -233,6 +286,31 @@ impl State {
 }
 
 impl Order {
+    fn new(manifest: &Manifest) -> Order {
+        Order {
+            active: None,
+            rolled: Vec::new(),
+            tail: TailState::NotYet,
+            revision: 0,
+            ceiling: manifest.revision_ceiling,
+            durable: manifest.watermark,
+            commit_end: 0,
+            opened_at: 0,
+            hinted: 0,
+            unsynced: 0,
+            pending: Default::default(),
+            overlay: Default::default(),
+            overlay_prefixes: Vec::new(),
+            failures: 0,
+            leading: false,
+            sync_time: Duration::ZERO,
+            company: 0,
+            alone: u32::MAX,
+            asked: false,
+            health: Health::Good,
+        }
+    }
+
     /// The segment that is written. Only read-only stores have none, and they never come here.
     pub(crate) fn active(&mut self) -> &mut Active {
         self.active.as_mut().expect("a store that is written has an active segment")

@@ -1,6 +1,6 @@
 //! A commit's changes enter the index, all of them or, to whoever reads, none.
 
-use crate::index::Kind;
+use crate::index::{Hashed, Kind};
 use crate::state::{Effect, State};
 use crate::sync::atomic::Ordering;
 
@@ -13,7 +13,7 @@ pub(crate) fn apply<'a>(
     state: &State,
     revision: u64,
     time: i64,
-    changes: impl ExactSizeIterator<Item = (&'a Kind, &'a [u8], Effect)> + Clone,
+    changes: impl ExactSizeIterator<Item = (&'a Kind, Hashed<'a>, Effect)> + Clone,
 ) {
     let wide = |effect: Effect| matches!(effect, Effect::DeletePrefix { .. });
     let many = changes.len() > 1 || changes.clone().any(|(_, _, effect)| wide(effect));
@@ -25,15 +25,13 @@ pub(crate) fn apply<'a>(
     let mut garbage = Vec::new();
     for (kind, id, effect) in changes {
         match effect {
-            Effect::Put { new, old } => {
-                kind.put(kind.hashed(id), new, old, revision, time, snapshots)
-            }
+            Effect::Put { new, old } => kind.put(id, new, old, revision, time, snapshots),
             Effect::Delete { tombstone, old } => {
-                kind.delete(kind.hashed(id), old, revision, snapshots);
+                kind.delete(id, old, revision, snapshots);
                 kind.note_dead(tombstone.place.segment, tombstone.len_bytes());
             }
             Effect::DeletePrefix { tombstone } => {
-                garbage.push(kind.delete_prefix(id, revision, snapshots).1);
+                garbage.push(kind.delete_prefix(id.id, revision, snapshots).1);
                 if kind.stale_deletes() > MAX_STALE {
                     kind.clean(usize::MAX);
                 }

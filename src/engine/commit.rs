@@ -7,21 +7,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use super::apply::apply;
-use super::read::{self, now_micros};
+use super::decide::{Decided, Spots, decide, look_up};
+use super::read::now_micros;
 use super::{group, heal, roll};
 use crate::error::{Error, Result};
-use crate::format::location::{Location, SegmentId};
+use crate::format::location::Location;
 use crate::format::record::{
     FramePlace, FrameType, MAX_BATCH_LEN, MAX_BATCH_OPS, MAX_VALUE_LEN, Record, encoded_len,
 };
-use crate::index::Kind;
 use crate::log::tail::{MAX_COMMIT_LEN, Tail};
 use crate::options::Durability;
 use crate::resource::Revision;
-use crate::state::{Applied, Effect, Order, Pending, State, TailState, Ticket, overlay_key};
+use crate::state::{Applied, Order, Pending, State, TailState, Ticket};
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
@@ -32,6 +30,9 @@ const FLUSH_LEN: u64 = 128 << 10;
 
 /// How long a commit gives way to a compaction that can't keep up.
 const GIVE_WAY: Duration = Duration::from_micros(100);
+
+/// After so many commits that took the order lock at once, nobody else is thought to want it.
+const ALONE: u32 = 64;
 
 /// One change of a commit. Names and lengths are checked by whoever makes it; each key and each
 /// prefix comes at most once, prefixes before keys, and no prefix covers another.
@@ -70,28 +71,6 @@ pub(crate) struct Done {
     pub(crate) removed: u64,
 }
 
-/// A change that has an effect.
-struct Decided<'a> {
-    change: Change<'a>,
-    kind: Arc<Kind>,
-    /// Where the key's resource is so far.
-    old: Option<Location>,
-    /// Where the record lies once it is written.
-    new: Location,
-    /// How many bytes of the commit come after it.
-    left: u64,
-}
-
-/// Most commits have one change: theirs needs no allocation.
-type Decisions<'a> = SmallVec<[Decided<'a>; 1]>;
-
-impl<'a> Decided<'a> {
-    fn new(change: Change<'a>, kind: Arc<Kind>, old: Option<Location>) -> Decided<'a> {
-        let nowhere = Location::new(SegmentId(0), 0, 0);
-        Decided { change, kind, old, new: nowhere, left: 0 }
-    }
-}
-
 /// Applies `changes`, all or none of them. `expect` is about the first one's key.
 pub(crate) fn commit(
     state: &State,
@@ -103,13 +82,13 @@ pub(crate) fn commit(
     if state.compaction.behind.load(Ordering::Relaxed) {
         thread::sleep(GIVE_WAY);
     }
-    let mut order = state.lock_order()?;
+    let (spots, mut order) = take_turn(state, changes)?;
     let alone = !planted(Bug::PrefixDeleteRushes)
         && changes.iter().any(|change| matches!(change.what, What::DeletePrefix));
     group::make_ready(state, &mut order, alone)?;
     let (mut decided, removed) = loop {
         let mut awaited = false;
-        let nothing = match decide(state, &order, changes, expect, &mut awaited) {
+        let nothing = match decide(state, &order, changes, &spots, expect, &mut awaited) {
             Ok(decided) if !decided.0.is_empty() => break decided,
             nothing => nothing,
         };
@@ -145,6 +124,25 @@ pub(crate) fn commit(
         state.tell_now();
     }
     Ok(Done { revision: Revision::from(revision), removed })
+}
+
+/// Takes the order lock. Where others want it as well, the keys are looked up before, so that it is
+/// held for a shorter time; a commit that is alone would look twice for nothing.
+fn take_turn<'a>(
+    state: &'a State,
+    changes: &[Change<'a>],
+) -> Result<(Spots<'a>, MutexGuard<'a, Order>)> {
+    let wanted = state.order_wanted.load(Ordering::Relaxed);
+    let spots = look_up(state, changes, wanted);
+    let at_once = state.try_lock_order()?;
+    let waits = at_once.is_none();
+    let mut order = at_once.map_or_else(|| state.lock_order(), Ok)?;
+    order.alone = if waits { 0 } else { order.alone.saturating_add(1) };
+    let still_wanted = order.alone < ALONE;
+    if wanted != still_wanted {
+        state.order_wanted.store(still_wanted, Ordering::Relaxed);
+    }
+    Ok((spots, order))
 }
 
 /// Nobody else counts while the order is held, so that this needs no atomic addition.
@@ -191,126 +189,6 @@ pub(crate) fn check_value(value: &[u8]) -> Result<()> {
         true => Ok(()),
         false => Err(Error::TooLarge { limit: MAX_VALUE_LEN, len: value.len() as u64 }),
     }
-}
-
-/// Finds out which changes have an effect, and on what. `awaited` tells whether a commit in flight
-/// had a say.
-fn decide<'a>(
-    state: &State,
-    order: &Order,
-    changes: &[Change<'a>],
-    expect: Option<Expect>,
-    awaited: &mut bool,
-) -> Result<(Decisions<'a>, u64)> {
-    let mut decided: Decisions<'a> = Decisions::with_capacity(changes.len());
-    let (mut prefixes, mut removed) = (0, 0);
-    for (i, change) in changes.iter().enumerate() {
-        let kind = match change.what {
-            What::Put(_) => state.index.kind_or_create(change.kind),
-            What::Delete | What::DeletePrefix => match state.index.kind(change.kind).cloned() {
-                Some(kind) => kind,
-                None if i == 0 => {
-                    check_expectation(expect, || Ok(None))?;
-                    continue;
-                }
-                None => continue,
-            },
-        };
-        if let What::DeletePrefix = change.what {
-            let count = kind.count_prefix(change.id.as_bytes());
-            removed += count;
-            if count > 0 {
-                decided.push(Decided::new(*change, kind, None));
-                prefixes = decided.len();
-            }
-            continue;
-        }
-        let mut old = current(state, order, &kind, change.id, awaited)?;
-        if i == 0 {
-            check_expectation(expect, || revision_of(state, order, &kind, change.id, old))?;
-        }
-        if is_covered(&decided[..prefixes], change) {
-            old = None;
-        }
-        match (change.what, old) {
-            (What::Delete, None) => continue,
-            (What::Delete, Some(_)) => removed += 1,
-            _ => {}
-        }
-        decided.push(Decided::new(*change, kind, old));
-    }
-    Ok((decided, removed))
-}
-
-/// Whether one of the commit's prefix deletes covers the key of `change`. They are in order, and
-/// none covers another, so only the last one before the key can.
-fn is_covered(deletes: &[Decided<'_>], change: &Change<'_>) -> bool {
-    let key = (change.kind, change.id);
-    let behind = deletes.partition_point(|delete| (delete.change.kind, delete.change.id) <= key);
-    behind.checked_sub(1).is_some_and(|at| {
-        let delete = &deletes[at].change;
-        delete.kind == change.kind && change.id.starts_with(delete.id)
-    })
-}
-
-/// Where a key's resource is, after all commits that were ordered.
-fn current(
-    state: &State,
-    order: &Order,
-    kind: &Kind,
-    id: &str,
-    awaited: &mut bool,
-) -> Result<Option<Location>> {
-    if !order.overlay.is_empty()
-        && !planted(Bug::DropOverlay)
-        && let Some(overlaid) = order.overlay.get(&overlay_key(kind.name(), id.as_bytes()))
-    {
-        *awaited = true;
-        return Ok(overlaid.location);
-    }
-    if order.overlay_deletes(kind.name(), id) {
-        *awaited = true;
-        return Ok(None);
-    }
-    match read::find_sound(state, kind, id.as_bytes()) {
-        Ok(found) => Ok(found.map(|found| found.location())),
-        // A damaged record can be written over and deleted.
-        Err(Error::Corrupt { .. }) => Ok(kind.find_ordered(id.as_bytes())),
-        Err(error) => Err(error),
-    }
-}
-
-fn revision_of(
-    state: &State,
-    order: &Order,
-    kind: &Kind,
-    id: &str,
-    location: Option<Location>,
-) -> Result<Option<Revision>> {
-    if let Some(overlaid) = order.overlay.get(&overlay_key(kind.name(), id.as_bytes())) {
-        return Ok(overlaid.location.map(|_| Revision::from(overlaid.revision)));
-    }
-    if location.is_none() {
-        return Ok(None);
-    }
-    let found = read::find_sound(state, kind, id.as_bytes())?;
-    Ok(found.map(|found| Revision::from(found.header.revision)))
-}
-
-fn check_expectation(
-    expect: Option<Expect>,
-    current: impl FnOnce() -> Result<Option<Revision>>,
-) -> Result<()> {
-    let holds = |current: Option<Revision>| match expect {
-        None => true,
-        Some(Expect::Absent) => current.is_none(),
-        Some(Expect::Revision(revision)) => current == Some(revision),
-    };
-    if expect.is_none() {
-        return Ok(());
-    }
-    let current = current()?;
-    if holds(current) { Ok(()) } else { Err(Error::Conflict { current }) }
 }
 
 fn record<'a>(decided: &Decided<'a>, revision: u64, time: i64) -> Record<'a> {
@@ -381,7 +259,7 @@ fn finish_weak(
         order.unsynced -= written.piece.len() as u64;
         return Err(heal::append_failed(state, order, written.start, error));
     }
-    let effects = decided.iter().map(|one| (&*one.kind, one.change.id.as_bytes(), effect(one)));
+    let effects = decided.iter().map(|one| (&**one.kind, one.id(), one.effect()));
     apply(state, written.revision, time, effects);
     if order.active().unwritten() >= FLUSH_LEN && order.active().flush().is_err() {
         // The commit itself is where it was promised to be. The next one finds out.
@@ -421,15 +299,6 @@ fn create_tail(state: &State) -> Result<TailState> {
     Ok(TailState::Mapped(tail))
 }
 
-fn effect(decided: &Decided<'_>) -> Effect {
-    let new = decided.new;
-    match (decided.change.what, decided.old) {
-        (What::Put(_), old) => Effect::Put { new, old },
-        (What::Delete, Some(old)) => Effect::Delete { tombstone: new, old },
-        _ => Effect::DeletePrefix { tombstone: new },
-    }
-}
-
 /// Puts the commit behind those that are in flight.
 fn enqueue(
     order: &mut MutexGuard<'_, Order>,
@@ -441,7 +310,8 @@ fn enqueue(
     let changes = decided.iter().map(|one| Applied {
         kind: one.kind.clone(),
         id: one.change.id.as_bytes().into(),
-        effect: effect(one),
+        hash: one.hash,
+        effect: one.effect(),
     });
     let changes = changes.collect();
     let end = order.active().position();

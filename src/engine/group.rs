@@ -200,7 +200,7 @@ pub(crate) fn publish(state: &State, order: &mut Order) -> usize {
     let before = order.pending.len();
     while order.pending.front().is_some_and(|pending| pending.end <= order.durable) {
         let Some(pending) = order.pending.pop_front() else { break };
-        let changes = pending.changes.iter().map(|c| (&*c.kind, &*c.id, c.effect));
+        let changes = pending.changes.iter().map(|c| (&*c.kind, c.id(), c.effect));
         apply(state, pending.revision, pending.time, changes);
         order.overlay_done(&pending);
         let _ = pending.ticket.set(Ok(()));

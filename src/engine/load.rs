@@ -182,7 +182,7 @@ pub(super) fn fill(index: &Index, loaded: &[Loaded]) -> Result<()> {
     let filled = parallel::map(names.len(), all > PARALLEL_RECORDS, |at| {
         let (_, name) = names[at];
         let kind = index.kind_or_create(name);
-        let mut bulk = Bulk::new(&kind);
+        let mut bulk = Bulk::new(kind);
         for one in loaded {
             if let Some(kind) = one.contents.kind(name) {
                 bulk.segment(one.segment.id, kind.total_bytes, kind.oldest, kind.newest);

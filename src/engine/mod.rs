@@ -7,6 +7,7 @@ pub(crate) mod batch;
 pub(crate) mod close;
 pub(crate) mod commit;
 pub(crate) mod compact;
+mod decide;
 pub(crate) mod doctor;
 pub(crate) mod examine;
 pub(crate) mod group;

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use crate::error::{Error, Result};
 use crate::format::location::{Location, Place};
 use crate::format::record::{FrameType, Header};
-use crate::index::{Earlier, Kind};
+use crate::index::{Earlier, Hashed, Kind};
 use crate::log::segments::Frame;
 use crate::resource::{Resource, Revision, Text};
 use crate::state::State;
@@ -43,7 +43,7 @@ impl Found {
 pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource>> {
     let Some(kind) = state.index.kind(kind) else { return Ok(None) };
     // The record itself never changes: its checksum is not part of what may have to be done again.
-    let found = consistent(state, || find(state, kind, id.as_bytes()))?;
+    let found = consistent(state, || find(state, kind, kind.hashed(id.as_bytes())))?;
     match found.map(|found| resource(state, kind, id, found)).transpose() {
         Err(Error::Corrupt { .. }) if planted(Bug::DamageIsAbsence) => Ok(None),
         read => read,
@@ -53,7 +53,7 @@ pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource
 /// Whether a key is there. Reads its record's header, not its value.
 pub(crate) fn contains(state: &State, kind: &str, id: &str) -> Result<bool> {
     let Some(kind) = state.index.kind(kind) else { return Ok(false) };
-    Ok(consistent(state, || find_sound(state, kind, id.as_bytes()))?.is_some())
+    Ok(consistent(state, || find_sound(state, kind, kind.hashed(id.as_bytes())))?.is_some())
 }
 
 /// The resource of a key as it was at a revision that a view holds.
@@ -65,7 +65,7 @@ pub(crate) fn get_at(
 ) -> Result<Option<Resource>> {
     let Some(kind_index) = state.index.kind(kind) else { return Ok(None) };
     // The table first, then the history: a writer saves what was before it changes the table.
-    let now = find(state, kind_index, id.as_bytes());
+    let now = find(state, kind_index, kind_index.hashed(id.as_bytes()));
     let found = match kind_index.earlier(id.as_bytes(), revision) {
         Earlier::Unchanged => now?,
         Earlier::Was(None) => None,
@@ -96,8 +96,9 @@ pub(crate) fn consistent<T>(state: &State, mut read: impl FnMut() -> Result<T>) 
 }
 
 /// The newest record of a key in the index.
-pub(crate) fn find(state: &State, kind: &Kind, id: &[u8]) -> Result<Option<Found>> {
-    let mut lookup = kind.lookup(kind.hash(id));
+pub(crate) fn find(state: &State, kind: &Kind, id: Hashed<'_>) -> Result<Option<Found>> {
+    let mut lookup = kind.lookup(id.hash);
+    let id = id.id;
     let mut passed = false;
     while let Some(place) = lookup.candidate() {
         match examine(state, kind, id, place)? {
@@ -127,11 +128,11 @@ pub(crate) fn find(state: &State, kind: &Kind, id: &[u8]) -> Result<Option<Found
 
 /// The same, with the header's checksum checked: for whoever goes by its revision or its length
 /// without a look at the record's own.
-pub(crate) fn find_sound(state: &State, kind: &Kind, id: &[u8]) -> Result<Option<Found>> {
+pub(crate) fn find_sound(state: &State, kind: &Kind, id: Hashed<'_>) -> Result<Option<Found>> {
     let Some(found) = find(state, kind, id)? else { return Ok(None) };
     match found.header.check(&found.bytes, found.salt, found.position) {
         Ok(()) => Ok(Some(found)),
-        Err(bad) => Err(damaged(state, kind, id, found.place, &bad.to_string())),
+        Err(bad) => Err(damaged(state, kind, id.id, found.place, &bad.to_string())),
     }
 }
 

@@ -22,18 +22,16 @@ use crate::format::manifest::Manifest;
 use crate::format::names;
 use crate::format::record::Header;
 use crate::format::segment::StoreId;
-use crate::index::Index;
 use crate::log::hint::Check;
 use crate::log::manifest::ManifestFile;
-use crate::log::reserve::Reserve;
 use crate::log::scan::{Frame, Scan};
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
 use crate::log::tail::TailCopy;
 use crate::options::{MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, MIN_SPACE_BOUND, Options, ReadMode};
-use crate::state::{Health, Order, State, TailState};
+use crate::state::State;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Condvar, Mutex, thread};
+use crate::sync::thread;
 use crate::zoo::{Bug, planted};
 
 /// Opens a store on a disk.
@@ -223,7 +221,7 @@ impl Recovery {
         let writable = !options.read_only;
         let mapped = options.read_mode == ReadMode::Mapped;
         let segments = Segments::new(disk.clone(), manifest.store_id(), mapped);
-        let mut state = new_state(disk, options, manifest.clone(), segments);
+        let mut state = State::new(disk, options, manifest.clone(), segments);
         state.owned = writable || owned;
         let mut report = RecoveryReport { clean: manifest.clean, ..RecoveryReport::default() };
         let (mut sealed, mut open) = (Vec::new(), Vec::new());
@@ -400,57 +398,6 @@ impl Recovery {
 /// How far a segment's frames are read when nothing behind the position `limit` is.
 fn readable_end(segment: &Segment, end: u64, limit: u64) -> u64 {
     end.min(limit.saturating_sub(segment.base)).max(segment.first)
-}
-
-fn new_state(
-    disk: Arc<dyn Disk>,
-    options: Options,
-    manifest: Manifest,
-    segments: Segments,
-) -> State {
-    let order = Order {
-        active: None,
-        rolled: Vec::new(),
-        tail: TailState::NotYet,
-        revision: 0,
-        ceiling: manifest.revision_ceiling,
-        durable: manifest.watermark,
-        commit_end: 0,
-        opened_at: 0,
-        hinted: 0,
-        unsynced: 0,
-        pending: Default::default(),
-        overlay: Default::default(),
-        overlay_prefixes: Vec::new(),
-        failures: 0,
-        leading: false,
-        sync_time: Duration::ZERO,
-        company: 0,
-        asked: false,
-        health: Health::Good,
-    };
-    State {
-        manifest: ManifestFile::new(disk.clone(), manifest),
-        reserve: Reserve::new(disk.clone()),
-        disk,
-        options,
-        segments,
-        index: Index::new(),
-        order: Mutex::new(order),
-        synced: Condvar::new(),
-        apply: Mutex::new(()),
-        prepared: Mutex::new(None),
-        visible: Default::default(),
-        applying: Default::default(),
-        closed: Default::default(),
-        owned: false,
-        lock: Mutex::new(None),
-        hints_due: Mutex::default(),
-        background: Default::default(),
-        sealing: Default::default(),
-        compaction: Default::default(),
-        counters: Default::default(),
-    }
 }
 
 /// Beside a living owner, bytes change between two reads: what looks like damage is read again.

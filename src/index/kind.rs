@@ -194,9 +194,9 @@ impl Kind {
 
     /// Whether the record of `id` that was put at `revision` and lies at `place` is the key's
     /// present one. One look at the point table.
-    pub(crate) fn is_at(&self, id: &[u8], revision: u64, place: Place) -> bool {
+    pub(crate) fn is_at(&self, id: Hashed<'_>, revision: u64, place: Place) -> bool {
         let covering = self.stale.covering();
-        self.points.contains(self.hash(id), place) && !covers(&covering, id, revision)
+        self.points.contains(id.hash, place) && !covers(&covering, id.id, revision)
     }
 
     /// Points `id`, which is at `old`, to a copy of the same record. Its bytes were noted as dead.

@@ -48,6 +48,7 @@ pub(crate) use chunk::Chunk;
 pub(crate) use history::Earlier;
 pub(crate) use kind::Kind;
 use merger::Merger;
+pub(crate) use run::Hashed;
 pub(crate) use snapshots::Snapshots;
 
 /// All kinds, and the snapshots that live.
@@ -79,8 +80,8 @@ impl Index {
         self.kinds.get(name)
     }
 
-    pub(crate) fn kind_or_create(&self, name: &str) -> Arc<Kind> {
-        self.kinds.get_or_create(name).clone()
+    pub(crate) fn kind_or_create(&self, name: &str) -> &Arc<Kind> {
+        self.kinds.get_or_create(name)
     }
 
     /// All kinds in order, empty ones included.

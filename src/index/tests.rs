@@ -242,11 +242,11 @@ fn short_runs_are_merged_when_a_kind_is_idle() {
         let id = format!("{n}");
         kind.put(kind.hashed(id.as_bytes()), location(n), None, n, 0, index.snapshots());
     };
-    (1..10).for_each(|n| put(&idle, n));
-    (1..10).for_each(|n| put(&busy, n));
+    (1..10).for_each(|n| put(idle, n));
+    (1..10).for_each(|n| put(busy, n));
     index.merge_idle();
     assert_eq!((idle.leaf_counts().0, busy.leaf_counts().0), (0, 0));
-    put(&busy, 10);
+    put(busy, 10);
     index.merge_idle();
     assert_eq!((idle.leaf_counts().0, busy.leaf_counts().0), (9, 0));
     index.merge_idle();
@@ -331,7 +331,7 @@ fn a_kind_is_one_however_many_add_it() {
                     let mut added = Vec::new();
                     for _ in 0..2 * names {
                         let n = random.below(names);
-                        added.push((n, index.kind_or_create(&format!("Kind{n}"))));
+                        added.push((n, index.kind_or_create(&format!("Kind{n}")).clone()));
                         let (n, kind) = &added[random.below(added.len())];
                         let found = index.kind(&format!("Kind{n}")).expect("it was found before");
                         assert!(Arc::ptr_eq(found, kind));

@@ -72,7 +72,8 @@ impl Findings {
     /// Why a segment is left alone, if it is.
     pub(crate) fn left_alone(&self, id: SegmentId) -> Option<&str> {
         let Damaged { reason, live } = self.damaged.get(&id)?;
-        let is_live = |one: &LiveRecord| one.kind.is_at(&one.id, one.revision, one.place);
+        let is_live =
+            |one: &LiveRecord| one.kind.is_at(one.kind.hashed(&one.id), one.revision, one.place);
         live.as_ref().is_none_or(is_live).then_some(reason)
     }
 

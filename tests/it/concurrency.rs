@@ -278,6 +278,40 @@ fn conditional_writers_lose_no_update() {
     assert_eq!(store.count("Won").unwrap(), EACH);
 }
 
+/// Where a key was before the lock was had may be where it no longer is.
+#[test]
+fn a_key_that_several_make_and_delete_is_made_as_often_as_it_is_deleted() {
+    const THREADS: u64 = 3;
+    let store = small_segments();
+    let (made, deleted, handle) = (&AtomicU64::new(0), &AtomicU64::new(0), &*store);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(move || {
+                for round in 0..10 * ROUNDS {
+                    let id = "a";
+                    match round % 3 {
+                        0 => match handle.put_if("Agent", id, Expect::Absent, b"") {
+                            Ok(_) => made.fetch_add(1, Ordering::Relaxed),
+                            Err(Error::Conflict { .. }) => 0,
+                            Err(error) => panic!("{error}"),
+                        },
+                        1 => {
+                            let existed = handle.delete("Agent", id).unwrap();
+                            deleted.fetch_add(u64::from(existed), Ordering::Relaxed)
+                        }
+                        _ => u64::from(handle.contains("Agent", id).unwrap()),
+                    };
+                }
+            });
+        }
+    });
+    let left = store.count("Agent").unwrap();
+    assert_eq!(store.scan("Agent").keys().count() as u64, left);
+    let [made, deleted] = [made, deleted].map(|count| count.load(Ordering::Relaxed));
+    assert!(made > THREADS, "they have met");
+    assert_eq!(made, deleted + left);
+}
+
 #[test]
 fn deletes_count_each_resource_once_however_they_race() {
     const WRITERS: u64 = 3;

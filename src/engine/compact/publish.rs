@@ -95,7 +95,7 @@ fn move_batch(state: &State, kind: &Arc<Kind>, batch: &mut Vec<Move>) -> Result<
     let mut order = state.lock_order()?;
     let guard = state.apply.lock();
     for Move { id, revision, from, to } in batch.drain(..) {
-        if kind.is_at(&id, revision, from.place) || planted(Bug::MoveOverNewer) {
+        if kind.is_at(kind.hashed(&id), revision, from.place) || planted(Bug::MoveOverNewer) {
             kind.relocate(&id, to, from, state.index.snapshots());
             follow(&mut order, kind, &id, from, to);
         }

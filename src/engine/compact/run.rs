@@ -105,7 +105,7 @@ fn leave_alone(state: &State, id: SegmentId, reason: String, live: Option<LiveRe
 
 impl<'a> Run<'a> {
     fn kind(&mut self, merge: &Merge<'_>, name: &str) -> Result<()> {
-        let kind = self.state.index.kind_or_create(name);
+        let kind = self.state.index.kind_or_create(name).clone();
         let mut entries = merge.kind(name);
         for tombstone in entries.prefixes().to_vec() {
             let place = place_of(&tombstone);
@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
                 if !entry.covered && self.tombstones.has(location.place) {
                     self.tombstone(location, key, revision)?;
                 }
-            } else if kind.is_at(entry.id, revision, location.place)
+            } else if kind.is_at(kind.hashed(entry.id), revision, location.place)
                 && let Some(record) = self.read(location, key, revision, Some(&kind))?
             {
                 self.output(location.len_bytes())?.put(&kind, location, &record)?;

@@ -52,7 +52,7 @@ impl Model {
     fn new(seed: u64, universe: usize, merging: Merging) -> Model {
         let index = Index::new();
         index.merger().attend(merging != Merging::Changes);
-        let kind = index.kind_or_create("Agent");
+        let kind = index.kind_or_create("Agent").clone();
         Model {
             index,
             kind,
@@ -155,9 +155,9 @@ impl Model {
         let id = self.id();
         let Some(old) = self.now.get(&id).copied() else { return };
         let record = self.records[&old.place].clone();
-        assert!(self.kind.is_at(&id, record.1, old.place));
+        assert!(self.kind.is_at(self.kind.hashed(&id), record.1, old.place));
         let new = self.location(&id);
-        assert!(!self.kind.is_at(&id, record.1, new.place));
+        assert!(!self.kind.is_at(self.kind.hashed(&id), record.1, new.place));
         self.records.insert(new.place, record);
         let segment = new.place.segment;
         self.kind.note_segment(segment, new.len_bytes(), 0, 0);
