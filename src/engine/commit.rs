@@ -28,8 +28,12 @@ use crate::zoo::{Bug, planted};
 /// From this many bytes on, the committing thread writes what the file lacks.
 const FLUSH_LEN: u64 = 128 << 10;
 
-/// How long a commit gives way to a compaction that can't keep up.
-const GIVE_WAY: Duration = Duration::from_micros(100);
+/// While compaction can't keep up, commits come at no more than about so many bytes a second.
+const BEHIND_RATE: u64 = 16 << 20;
+/// They pause after so many bytes: few commits for long, instead of each for as long as the clock
+/// can do.
+const PAUSE_LEN: u64 = 64 << 10;
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// After so many commits that took the order lock at once, nobody else is thought to want it.
 const ALONE: u32 = 64;
@@ -78,9 +82,9 @@ pub(crate) fn commit(
     expect: Option<Expect>,
     durability: Durability,
 ) -> Result<Done> {
-    check_limits(changes)?;
+    let bound = check_limits(changes)?;
     if state.compaction.behind.load(Ordering::Relaxed) {
-        thread::sleep(GIVE_WAY);
+        give_way(state, bound);
     }
     let (spots, mut order) = take_turn(state, changes)?;
     let alone = !planted(Bug::PrefixDeleteRushes)
@@ -145,6 +149,17 @@ fn take_turn<'a>(
     Ok((spots, order))
 }
 
+/// Pauses before a commit of `len` bytes, if it is time. Who comes meanwhile waits as well.
+fn give_way(state: &State, len: u64) {
+    let mut owed = state.compaction.owed.lock();
+    *owed += len;
+    if *owed >= PAUSE_LEN {
+        let pause = Duration::from_micros(*owed * 1_000_000 / BEHIND_RATE);
+        *owed = 0;
+        thread::sleep(pause.min(MAX_PAUSE));
+    }
+}
+
 /// Nobody else counts while the order is held, so that this needs no atomic addition.
 fn count_commit(state: &State, _order: MutexGuard<'_, Order>) {
     let commits = &state.counters.commits;
@@ -164,7 +179,8 @@ fn unchanged(state: &State) -> Done {
     Done { revision: Revision::from(state.visible.load(Ordering::Acquire)), removed: 0 }
 }
 
-fn check_limits(changes: &[Change<'_>]) -> Result<()> {
+/// Refuses what is too large. Returns a bound of the commit's length.
+fn check_limits(changes: &[Change<'_>]) -> Result<u64> {
     if changes.len() > MAX_BATCH_OPS {
         return Err(Error::TooLarge { limit: MAX_BATCH_OPS as u64, len: changes.len() as u64 });
     }
@@ -178,7 +194,7 @@ fn check_limits(changes: &[Change<'_>]) -> Result<()> {
     }
     let len = len + (changes.len() * crate::format::record::MAX_HEADER_LEN) as u64;
     match len <= MAX_BATCH_LEN {
-        true => Ok(()),
+        true => Ok(len),
         false => Err(Error::TooLarge { limit: MAX_BATCH_LEN, len }),
     }
 }
