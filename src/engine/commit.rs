@@ -16,7 +16,7 @@ use crate::format::location::Location;
 use crate::format::record::{
     FramePlace, FrameType, MAX_BATCH_LEN, MAX_BATCH_OPS, MAX_VALUE_LEN, Record, encoded_len,
 };
-use crate::log::tail::{MAX_COMMIT_LEN, Tail};
+use crate::log::tail::{MAX_UNWRITTEN_LEN, Tail};
 use crate::options::Durability;
 use crate::resource::Revision;
 use crate::state::{Applied, Order, Pending, State, TailState, Ticket};
@@ -25,8 +25,8 @@ use crate::sync::atomic::Ordering;
 use crate::sync::thread;
 use crate::zoo::{Bug, planted};
 
-/// From this many bytes on, the committing thread writes what the file lacks.
-const FLUSH_LEN: u64 = 128 << 10;
+/// The committing thread writes what the file lacks in units of so many bytes.
+const FLUSH_LEN: u64 = 512 << 10;
 
 /// While compaction can't keep up, commits come at no more than about so many bytes a second.
 const BEHIND_RATE: u64 = 16 << 20;
@@ -277,7 +277,7 @@ fn finish_weak(
     }
     let effects = decided.iter().map(|one| (&**one.kind, one.id(), one.effect()));
     apply(state, written.revision, time, effects);
-    if order.active().unwritten() >= FLUSH_LEN && order.active().flush().is_err() {
+    if order.active().flush_units(FLUSH_LEN).is_err() {
         // The commit itself is where it was promised to be. The next one finds out.
         order.health = crate::state::Health::Broken;
     }
@@ -296,7 +296,7 @@ fn hand_to_kernel(state: &State, order: &mut Order, piece: &bytes::Bytes) -> Res
     match tail {
         // What lies behind the file's end has to fit in the ring.
         TailState::Mapped(tail)
-            if active.unwritten() <= MAX_COMMIT_LEN || planted(Bug::OverwriteRing) =>
+            if active.unwritten() <= MAX_UNWRITTEN_LEN || planted(Bug::OverwriteRing) =>
         {
             active.copy_to_tail(tail, piece);
             Ok(())

@@ -1,6 +1,7 @@
 //! The segment that is written: frames are encoded into buffers that readers share, and reach the
 //! file in large writes behind.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +14,8 @@ use crate::zoo::{Bug, planted};
 
 /// Commits share buffers of this size; a larger one has its own.
 const BLOCK_LEN: usize = 256 << 10;
+/// So many are kept to be used again: as many as there are pieces of before they are written.
+const MAX_SPARES: usize = 3;
 /// Pieces from this size on are written from where they are, not gathered first.
 const GATHER_LEN: usize = 64 << 10;
 /// The steps in which the file's room is allocated ahead of its end.
@@ -36,8 +39,8 @@ pub(crate) struct Active {
     /// The disk had no room for a step ahead: from then on steps are small.
     tight: bool,
     block: BytesMut,
-    /// The block before, to be used again: its pages are there, and often in the cache.
-    spare: BytesMut,
+    /// The blocks before, to be used again: their pages are there, and some are in the cache.
+    spares: VecDeque<BytesMut>,
     gathered: Vec<u8>,
 }
 
@@ -53,7 +56,7 @@ impl Active {
             reserved: end,
             tight: false,
             block: BytesMut::new(),
-            spare: BytesMut::new(),
+            spares: VecDeque::new(),
             gathered: Vec::new(),
         }
     }
@@ -126,11 +129,15 @@ impl Active {
             return;
         }
         let len = (len as usize).max(BLOCK_LEN);
-        // Free, unless someone still holds a piece of it.
-        if !self.spare.try_reclaim(len) {
-            self.spare = BytesMut::with_capacity(len);
+        // The oldest is free, unless someone still holds a piece of it.
+        let full = match self.spares.front_mut().is_some_and(|spare| spare.try_reclaim(len)) {
+            true => std::mem::replace(&mut self.block, self.spares.pop_front().unwrap_or_default()),
+            false => std::mem::replace(&mut self.block, BytesMut::with_capacity(len)),
+        };
+        self.spares.push_back(full);
+        if self.spares.len() > MAX_SPARES {
+            self.spares.pop_front();
         }
-        std::mem::swap(&mut self.block, &mut self.spare);
     }
 
     /// Ends the commit: readers may see its frames, and the log's end moves behind them.

@@ -16,8 +16,8 @@ use crate::format::tail::{RING_LEN, RING_OFFSET, decode_header, encode_header};
 use crate::log::scan;
 use crate::zoo::{Bug, planted};
 
-/// A commit longer than this does not go through the tail file.
-pub(crate) const MAX_COMMIT_LEN: u64 = RING_LEN as u64 / 4;
+/// The tail file takes a commit if no more than this lies behind the segment file's end with it.
+pub(crate) const MAX_UNWRITTEN_LEN: u64 = RING_LEN as u64 / 4 * 3;
 
 /// The tail file, mapped for writing.
 #[derive(Debug)]

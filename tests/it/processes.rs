@@ -342,7 +342,7 @@ fn a_reader_beside_the_owner_sees_what_is_durable_and_changes_nothing() {
     child.ask("sync");
     // One that is in the tail file, and one that is too large for that and is in the segment.
     child.ask("put b 2");
-    child.ask("large b2 300000");
+    child.ask("large b2 900000");
 
     let before = files(&path);
     let reader = Options::new().read_only(true).open(&path).expect("open beside the owner");
