@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use super::{group, roll};
+use super::{commit, group, roll};
 use crate::error::{Error, Result};
 use crate::event::event;
 use crate::format::contents::Contents;
 use crate::log::segment::Segment;
+use crate::options::Durability;
 use crate::state::{Health, State};
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{Builder, JoinHandle};
 
 /// How many slots of deleted keys are cleared in one go.
 const CLEAN_LEN: usize = 16 << 10;
+
+/// A store of this size gets its tail file when it is opened.
+const TAIL_AHEAD_LEN: u64 = 1 << 20;
 
 /// Starts the thread. It ends when it is told to.
 pub(crate) fn start(state: &Arc<State>) -> Result<JoinHandle<()>> {
@@ -32,9 +36,23 @@ pub(crate) fn stop(state: &State, threads: Vec<JoinHandle<()>>) {
 }
 
 fn run(state: &State) {
+    make_tail_ahead(state);
     let mut troubles = Troubles::default();
     while !state.background.wait(state.options.sync_interval) {
         round(state, &mut troubles);
+    }
+}
+
+/// Makes the tail file before the first commit has to wait for that. A small store, which may never
+/// be written again, stays small.
+fn make_tail_ahead(state: &State) {
+    let log_len: u64 = state.segments.all().iter().map(|segment| segment.len()).sum();
+    if state.options.durability != Durability::Os || log_len < TAIL_AHEAD_LEN {
+        return;
+    }
+    let mut order = state.order.lock();
+    if order.health == Health::Good {
+        commit::see_to_tail(state, &mut order);
     }
 }
 

@@ -286,11 +286,7 @@ fn finish_weak(
 
 /// Gives the kernel all that was committed: through the tail file where that is possible.
 fn hand_to_kernel(state: &State, order: &mut Order, piece: &bytes::Bytes) -> Result<()> {
-    if matches!(order.tail, TailState::NotYet) {
-        // Where it can't be made, on a full disk say, commits are written one by one until the
-        // store is opened again.
-        order.tail = create_tail(state).unwrap_or(TailState::Unavailable);
-    }
+    see_to_tail(state, order);
     let Order { active, tail, .. } = order;
     let active = active.as_mut().expect("a store that is written has an active segment");
     match tail {
@@ -302,6 +298,15 @@ fn hand_to_kernel(state: &State, order: &mut Order, piece: &bytes::Bytes) -> Res
             Ok(())
         }
         _ => active.flush(),
+    }
+}
+
+/// Sees to it that there is a tail file, if there can be one.
+pub(super) fn see_to_tail(state: &State, order: &mut Order) {
+    if matches!(order.tail, TailState::NotYet) {
+        // Where it can't be made, on a full disk say, commits are written one by one until the
+        // store is opened again.
+        order.tail = create_tail(state).unwrap_or(TailState::Unavailable);
     }
 }
 
