@@ -119,8 +119,9 @@ impl Options {
     /// How many bytes the log may have for each live byte, 1.1 and up: what is dead beyond that is
     /// compacted in the background. Default: 1.5.
     ///
-    /// A store that is idle comes down to this, and 1 MiB. While it is written it may have a half
-    /// more, and two segments; commits are slowed down where compaction can't keep up. What
+    /// A store that is idle comes down to two fifths of the excess, 1.2 by default, and 1 MiB, but
+    /// not below 1.1. While it is written it may have a half more than the bound, and two
+    /// segments; commits are slowed down where compaction can't keep up. What
     /// snapshots pin comes on top of it. A lower bound saves space and costs writing:
     /// about `1 / (bound - 1)` bytes are copied for each byte that dies. With `f64::INFINITY`
     /// nothing is compacted unless [`compact`](crate::Store::compact) is called.

@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// A store to which less is appended in a pause is idle.
 const IDLE_LEN: u64 = 128 << 10;
+/// An idle store keeps so much of what its bound allows beyond the live bytes: it has the time, and
+/// the more is dead the less it takes to compact it.
+const IDLE_SHARE: f64 = 0.4;
 /// What an idle store may have beyond its bound, of the mebibyte that is promised.
 const IDLE_SLACK: u64 = 128 << 10;
 
@@ -179,10 +182,14 @@ fn policy(state: &State, pressure: Pressure) -> Policy {
     let run_len = state.options.segment_size;
     let (bound, slack) = match pressure {
         Pressure::Load => (state.options.space_bound, run_len),
-        Pressure::Idle => (state.options.space_bound, IDLE_SLACK.min(run_len)),
+        Pressure::Idle => (idle_bound(state.options.space_bound), IDLE_SLACK.min(run_len)),
         Pressure::Full => (MIN_SPACE_BOUND, 0),
     };
     Policy { bound, slack, run_len }
+}
+
+fn idle_bound(bound: f64) -> f64 {
+    (1.0 + (bound - 1.0) * IDLE_SHARE).clamp(MIN_SPACE_BOUND, bound)
 }
 
 /// Looks whether a store that is written is over what is promised for it.
