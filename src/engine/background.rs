@@ -201,6 +201,9 @@ mod tests {
         let store = options.open_on(&disk).expect("it opens");
         let is_sync = |op, file: &str| op == OpKind::Sync && file == "00000000.seg";
         disk.fail_always(is_sync, Fault::Error(EIO));
+        // The first segment is never half full, so nobody syncs it before it is ended.
+        store.put("Log", "a", [7; 10_000]).expect("it fits");
+        store.put("Log", "b", [7; 60_000]).expect("it goes to the next one");
         while store.put("Log", "a", [7; 1_000]).is_ok() {}
         let state = store.state().expect("it is open");
         let (health, full) = {
