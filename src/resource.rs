@@ -245,13 +245,31 @@ mod tests {
 
     #[test]
     fn text_of_any_length_is_what_it_was_made_of() {
-        let long = "é".repeat(IN_PLACE);
-        let texts: Vec<Text> = (0..=IN_PLACE).map(|len| Text::from(&long[..2 * len])).collect();
+        let of_len = |len: usize| "é".repeat(len / 2) + &"a".repeat(len % 2);
+        let texts: Vec<Text> = (0..=2 * IN_PLACE).map(|len| Text::from(&*of_len(len))).collect();
         for (len, text) in texts.iter().enumerate() {
-            assert_eq!(text.as_str(), &long[..2 * len]);
-            assert_eq!(matches!(text.0, Repr::InPlace { .. }), 2 * len <= IN_PLACE);
+            assert_eq!(text.as_str(), of_len(len));
+            assert_eq!(matches!(text.0, Repr::InPlace { .. }), len <= IN_PLACE);
             assert_eq!(*text, text.clone());
         }
         assert!(texts.is_sorted());
+    }
+
+    #[test]
+    fn what_is_detached_stays_what_it_was_at_any_length() {
+        const LENS: [usize; 4] = [1, IN_PLACE, IN_PLACE + 1, 200];
+        for (kind_len, id_len) in LENS.into_iter().flat_map(|k| LENS.map(|i| (k, i))) {
+            let (kind, id) = ("k".repeat(kind_len), "i".repeat(id_len));
+            let detached = Resource {
+                kind: Text::from(&*kind),
+                id: Text::from(&*id),
+                data: Bytes::from_static(b"data"),
+                updated_at: SystemTime::UNIX_EPOCH,
+                revision: Revision(7),
+            }
+            .detach();
+            assert!(detached.kind == kind && detached.id == id, "{kind_len} and {id_len}");
+            assert_eq!(detached.data, b"data"[..]);
+        }
     }
 }

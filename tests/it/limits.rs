@@ -123,6 +123,8 @@ fn names_may_be_as_long_as_the_limit_and_hold_whatever_is_printable() {
             assert_eq!(store.count(kind).unwrap(), 6);
             let resource = store.get_resource(kind, decomposed).unwrap().expect("stored");
             assert_eq!(resource.data, decomposed.as_bytes());
+            let longest = store.get_resource(kind, &ids[0]).unwrap().expect("stored");
+            assert!(longest.kind == *kind && longest.id == ids[0]);
             for resource in store.scan(kind) {
                 let resource = resource.unwrap();
                 assert_eq!(resource.data, resource.id.as_bytes());
