@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::disk::memory::MemoryDisk;
+use crate::disk::native::NativeDisk;
 use crate::format::contents::Contents;
 use crate::format::location::{Location, SegmentId};
 use crate::format::manifest::Sealed;
-use crate::format::record::{FramePlace, FrameType, Record};
+use crate::format::record::{self, FramePlace, FrameType, Record};
 use crate::log::active::Active;
 use crate::log::merge::Merge;
 use crate::log::segment::Segment;
@@ -220,4 +221,49 @@ fn payloads_that_were_changed_are_refused_or_keep_the_rules() {
             }
         }
     }
+}
+
+/// Frames that are written at once, in whole units, or not yet: each is read whole, and what is
+/// lent of the file ends where nothing is written any more.
+#[test]
+fn frames_are_read_whole_while_the_file_grows_and_nothing_behind_them_is_lent() {
+    const UNIT: u64 = 16 << 10;
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = NativeDisk::open(dir.path().join("store"), true).expect("a disk");
+    let segments = Segments::new(Arc::new(disk), [7; 16], true);
+    let segment = segments.create(SegmentId(0), 0, 1 << 20).expect("a segment");
+    let check = |places: &[(u64, u64)], end: u64| {
+        let written = segment.written();
+        for (offset, len) in places.iter().copied() {
+            let bytes = segment.frame(offset).expect("it is there");
+            let position = segment.position(offset);
+            let header = record::decode(&bytes, segment.salt, position).expect("it is sound");
+            assert_eq!(header.frame_len(), len);
+            let limit = if offset < written { written } else { end };
+            assert!(offset + bytes.len() as u64 <= limit, "{offset} of {written}");
+        }
+    };
+    let (mut active, mut places) = (Active::new(segment.clone(), segment.first), Vec::new());
+    let mut random = Random(0x7f4a_7c15);
+    while active.has_room(UNIT) {
+        let value = vec![7; random.below(6_000)];
+        let (frame_type, revision) = (FrameType::Put, places.len() as u64 + 1);
+        let record = Record { frame_type, revision, time: 0, kind: b"K", id: b"i", value: &value };
+        let place = FramePlace { watermark: None, left: 0, start: true, sync: false };
+        active.reserve(record.max_frame_len()).expect("room");
+        active.begin(record.max_frame_len());
+        places.push(active.encode(&place, &record));
+        active.seal();
+        let written = match random.below(8) {
+            0 => active.flush(),
+            1..4 => active.flush_units(UNIT),
+            _ => Ok(()),
+        };
+        written.expect("it is written");
+        check(&places, active.end());
+    }
+    active.flush().expect("it is written");
+    segment.end();
+    check(&places, active.end());
+    assert_eq!(segment.window().len() as u64, active.end());
 }
