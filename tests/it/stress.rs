@@ -1,5 +1,6 @@
 //! Everything at once on a real disk, with real threads: whoever reads, in whichever way, finds the
-//! sums that the batches keep, through rolled segments, prefix deletes and long-lived snapshots.
+//! sums that the batches keep, through rolled and compacted segments, prefix deletes and long-lived
+//! snapshots.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -192,6 +193,10 @@ fn run(options: Options) {
             });
         });
         scope.spawn(move || {
+            handle.compact().expect("compact");
+            until_done(&mut || handle.compact().expect("compact"));
+        });
+        scope.spawn(move || {
             let reader = options.read_only(true).open(path).expect("open beside the owner");
             until_done(&mut || {
                 reader.refresh().expect("refresh");
@@ -200,6 +205,7 @@ fn run(options: Options) {
         });
     });
     assert!(store.stats().segments.len() > 1, "no segment was rolled");
+    assert!(!store.files().contains(&"00000000.seg".to_owned()), "no segment has gone");
     scan(&store);
     assert!(store.crash());
     scan(&store);
