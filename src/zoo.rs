@@ -130,8 +130,20 @@ zoo! {
     NoPosition breaks "checksums",
     /// A value's checksum is not checked when it is read.
     ValueUnchecked breaks "checksums",
+    /// A value's checksum is not checked when it is read by a scan.
+    ScanUnchecked breaks "checksums",
     /// A damaged record reads as absent.
     DamageIsAbsence breaks "checksums",
+
+    /// Bytes are read from the file before they are written to it.
+    WrittenTooSoon breaks "reads",
+    /// A segment that is retired is gone before it is kept for snapshots.
+    GoneBeforeRetired breaks "views",
+
+    /// Who has waited for company before a sync does not let others sync.
+    LeadsForEver breaks "order",
+    /// Who can't write before a sync tells nobody who waits for it.
+    FailsInSilence breaks "failures",
 
     /// Conditions are decided against what is visible, not against what is ordered.
     DropOverlay breaks "order",
@@ -208,6 +220,13 @@ zoo! {
     ReadableFiles breaks "process",
     /// Symbolic links are followed.
     FollowLinks breaks "process",
+}
+
+#[cfg(kindlog_zoo)]
+impl Bug {
+    /// Those that make threads wait for ever, or that one order of threads in thousands shows: the
+    /// scheduled tests are to catch them (`tests/scheduled/zoo.rs`).
+    pub const SCHEDULED: &[Bug] = &[Bug::GoneBeforeRetired, Bug::LeadsForEver, Bug::FailsInSilence];
 }
 
 /// Whether this bug is let loose.

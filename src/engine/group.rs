@@ -131,13 +131,15 @@ fn gather(order: &mut MutexGuard<'_, Order>) {
     while order.pending.len() < order.company && patience() {
         MutexGuard::unlocked(order, thread::yield_now);
     }
-    order.leading = false;
+    order.leading = planted(Bug::LeadsForEver);
 }
 
 fn lead(state: &State, order: &mut MutexGuard<'_, Order>) -> Result<()> {
     // Those who came while this one gathered wait for a sync that does not come.
     let target = flush(state, order).inspect_err(|_| {
-        state.synced.notify_all();
+        if !planted(Bug::FailsInSilence) {
+            state.synced.notify_all();
+        }
     })?;
     let covered = std::mem::take(&mut order.unsynced);
     let mut files: Vec<(Arc<dyn File>, std::path::PathBuf)> = Vec::new();

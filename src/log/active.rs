@@ -195,6 +195,9 @@ impl Active {
         let mut at = self.written;
         self.gathered.clear();
         let write = |bytes: &[u8], at: u64| {
+            if planted(Bug::WrittenTooSoon) {
+                segment.set_written(at + bytes.len() as u64);
+            }
             let done = segment.file.write_all_at(bytes, at);
             done.or_else(|e| if planted(Bug::IgnoreFailedWrite) { Ok(()) } else { Err(e) })
         };

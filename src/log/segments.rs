@@ -111,6 +111,9 @@ impl Segments {
     /// Takes a segment out of the store, which snapshots up to `generation` may still read.
     pub(crate) fn retire(&self, id: SegmentId, generation: u64) {
         if let Some(segment) = self.get(id) {
+            if planted(Bug::GoneBeforeRetired) {
+                self.remove(id);
+            }
             // First there, then gone here: who looks for it in between finds it.
             let mut retired = self.retired.write();
             retired.push((generation, segment));

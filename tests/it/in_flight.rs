@@ -4,11 +4,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
-use kindlog::disk::sim::{Fault, OpKind};
-use kindlog::{Durability, Error, Expect, Outcome, Result, Revision, Store};
+use kindlog::disk::sim::{Fault, OpKind, SimDisk};
+use kindlog::{Durability, Error, Expect, Options, Outcome, Result, Revision, Store};
 
-use crate::support::TestStore;
+use crate::support::{Medium, TestStore};
 
 /// A sync that is held up until it is let go, and then succeeds or fails.
 struct HeldUp {
@@ -181,4 +182,29 @@ fn no_delete_says_absent_because_of_a_delete_that_then_fails() {
     second.expect_err("nobody knows whether it is there");
     still_there(&store);
     assert!(store.contains("K", "a").unwrap());
+}
+
+/// The file does not have it yet, or has a part of it.
+#[test]
+fn what_is_being_written_is_read_from_memory() {
+    let options = Options::new().sync_interval(Duration::from_secs(3600));
+    let store =
+        TestStore::on(Medium::Sim(SimDisk::new()), options.durability(Durability::Buffered));
+    store.put("Agent", "a", b"1").unwrap();
+    let ((begin, begun), (go, went)) = (channel(), channel::<()>());
+    let is_log = |kind: OpKind, file: &str| kind == OpKind::Write && file.ends_with(".seg");
+    store.disk().hold_up(is_log, move || {
+        begin.send(()).expect("the test waits for it");
+        let _dropped = went.recv();
+    });
+    let handle = &*store;
+    let found = thread::scope(|scope| {
+        let sync = scope.spawn(|| handle.sync());
+        begun.recv().expect("a write begins");
+        let found = handle.get_resource("Agent", "a");
+        drop(go);
+        sync.join().expect("it ends").expect("sync");
+        found
+    });
+    assert_eq!(found.expect("it is sound").expect("stored").data, b"1"[..]);
 }

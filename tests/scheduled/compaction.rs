@@ -1,8 +1,14 @@
 //! Compaction beside readers, writers, failures and backups.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::disk::sim::{EIO, Fault, OpKind};
+use crate::format::location::SegmentId;
+use crate::format::segment::StoreId;
 use crate::fuzzing::compact_picked;
+use crate::log::segments::Segments;
+use crate::sync::{STRIPES, Striped};
 
 /// No thread compacts by itself: the scenario does.
 fn by_hand(disk: &SimDisk) -> Store {
@@ -46,6 +52,47 @@ fn a_view_reads_on_while_segments_go() {
         all(threads);
         assert!(store.verify().unwrap().is_clean());
         store.close().unwrap();
+    });
+}
+
+/// Whoever has a segment pinned finds it, also while it goes over to those that are kept for
+/// snapshots.
+#[test]
+fn a_segment_is_found_while_it_is_retired() {
+    explore("a_segment_is_found_while_it_is_retired", || {
+        let (id, store_id) = (SegmentId(0), StoreId::default());
+        let segments = Arc::new(Segments::new(Arc::new(SimDisk::new()), store_id, false));
+        segments.insert(segments.create(id, 0, 64 << 10).unwrap());
+        let shared = segments.clone();
+        let retires = thread::spawn(move || shared.retire(id, 1));
+        for _ in 0..3 {
+            assert!(segments.find(id).is_ok());
+        }
+        retires.join().unwrap();
+        assert!(segments.find(id).is_ok() && !segments.has(id));
+        segments.let_go(|| None);
+        assert!(segments.find(id).is_err());
+    });
+}
+
+/// The list of segments is kept once a stripe: changes that are made side by side leave all alike.
+#[test]
+fn changes_come_to_all_stripes_in_the_same_order() {
+    explore("changes_come_to_all_stripes_in_the_same_order", || {
+        let striped: Arc<Striped<Vec<u32>>> = Arc::default();
+        let spawn = |work: fn(&Striped<Vec<u32>>, u32) -> Vec<u32>, n| {
+            let striped = striped.clone();
+            thread::spawn(move || work(&striped, n))
+        };
+        let change = |striped: &Striped<Vec<u32>>, n| {
+            striped.update(|list| list.push(n));
+            Vec::new()
+        };
+        all((0..2).map(|n| spawn(change, n)).collect());
+        // Threads that are started one after the other have a stripe each.
+        let look = |striped: &Striped<Vec<u32>>, _| striped.read().clone();
+        let seen = all((0..STRIPES as u32).map(|n| spawn(look, n)).collect());
+        assert!(seen[0].len() == 2 && seen.iter().all(|list| *list == seen[0]), "{seen:?}");
     });
 }
 

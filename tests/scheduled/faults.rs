@@ -222,3 +222,26 @@ fn a_failed_write_is_told_to_those_who_came_while_the_leader_gathered() {
         put(&store, "later", Durability::Sync).expect("it has healed");
     });
 }
+
+/// Where healing fails as well, who leads ends without a sync. Whoever found the log broken
+/// meanwhile waits for it.
+#[test]
+fn a_leader_that_can_not_heal_tells_those_who_wait_for_it() {
+    explore("a_leader_that_can_not_heal_tells_those_who_wait_for_it", || {
+        let disk = any_disk();
+        let store = open(&disk);
+        let first = |kind, file: &str| kind == OpKind::Write && file == "00000000.seg";
+        disk.fail_always(first, Fault::Error(EIO));
+        // A large commit then ends the segment, which writes beside a leader that gathers.
+        put_len(&store, "there", 50_000, Durability::Buffered).unwrap();
+        store.state().unwrap().order.lock().company = 4;
+        let commits = [("a", 100), ("b", 25_000), ("c", 100)];
+        let commit =
+            |(id, len)| go(&store, move |store| put_len(store, id, len, Durability::Sync).is_err());
+        let failed = all(commits.into_iter().map(commit).collect());
+        assert_eq!(failed, [true; 3], "nothing can be written");
+        disk.clear_faults();
+        put(&store, "later", Durability::Sync).expect("it has healed");
+        assert_eq!(store.count("K").unwrap(), 2);
+    });
+}

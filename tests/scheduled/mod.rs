@@ -15,6 +15,8 @@ mod merging;
 mod order;
 mod readers;
 mod views;
+#[cfg(kindlog_zoo)]
+mod zoo;
 
 use std::time::{Duration, Instant};
 
