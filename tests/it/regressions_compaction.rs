@@ -1,5 +1,7 @@
 //! Bugs of compaction that were found, and must not come back. Each test opens with its story.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kindlog::disk::sim::{EIO, ENOSPC, Fault, OpKind, SimDisk};
@@ -220,4 +222,37 @@ fn a_segment_that_can_not_be_read_does_not_keep_the_others() {
     assert_eq!(store.places_of(&pattern(3, 100)), []);
     assert_eq!(store.places_of(b"Loggone").len(), 2, "the tombstone is needed still");
     assert!(!store.contains("Log", "gone").unwrap() && store.contains("Log", "kept").unwrap());
+}
+
+/// On a full disk hints wait until there is room. What waited held its segment's file open, also
+/// when compaction had removed it: the room did not come back, and the disk stayed full until the
+/// store was opened anew. A segment that goes is no longer waited for.
+#[test]
+fn what_compaction_removes_gives_its_room_back_while_hints_wait() {
+    let store = TestStore::on(Medium::Sim(SimDisk::new()), by_hand());
+    let (disk, refused) = (store.disk(), Arc::new(AtomicBool::new(false)));
+    let told = refused.clone();
+    let makes_reserve = move |kind: OpKind, file: &str| {
+        let matches = kind == OpKind::Create && file == "RESERVE";
+        told.fetch_or(matches, Ordering::Relaxed);
+        matches
+    };
+    disk.fail_always(makes_reserve, Fault::Error(ENOSPC));
+    let mut puts = 0..;
+    let mut fill = |count: usize| {
+        for n in puts.by_ref().take(count) {
+            store.put("Log", &format!("{}", n % 20), pattern(n, 1_000)).unwrap();
+        }
+    };
+    while !refused.load(Ordering::Relaxed) {
+        fill(1);
+    }
+    fill(1_000);
+    store.compact().unwrap();
+    assert!(!disk.files().contains(&"00000000.seg".to_owned()));
+    let lens = disk.files().into_iter().map(|name| disk.read_file(&name).unwrap().len() as u64);
+    disk.set_capacity(Some(lens.sum::<u64>() + 700_000));
+    store.put("Big", "one", vec![7; 500_000]).expect("there is room");
+    disk.clear_faults();
+    disk.set_capacity(None);
 }

@@ -163,6 +163,8 @@ pub(super) fn retire(
         let generation = state.index.snapshots().turn();
         gone.iter().for_each(|id| state.segments.retire(*id, generation));
     }
+    // On a full disk hints wait, and would hold the files open: their room would not come back.
+    state.hints_due.lock().retain(|(segment, _)| !gone.contains(&segment.id));
     let mut bytes = 0;
     for segment in &segments {
         bytes += segment.len();
