@@ -16,7 +16,7 @@ pub const SPEC: Spec = Spec {
                connection a thread; os: synchronous=NORMAL; sync: synchronous=FULL",
     survives_kill: true,
     role: Role::Store,
-    open: open,
+    open,
 };
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS records (\
