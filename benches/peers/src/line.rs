@@ -45,11 +45,12 @@ pub struct Setup {
     pub file_system: String,
     pub records: u64,
     pub value_len: usize,
+    /// As many as were planned.
     pub runs: u32,
 }
 
 /// A store as it was measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineLine {
     pub name: String,
     pub version: String,

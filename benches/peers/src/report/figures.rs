@@ -42,7 +42,8 @@ pub struct Figures {
     pub setup: Setup,
     pub engines: Vec<EngineLine>,
     pub busiest: f64,
-    pub missing: Vec<(String, String, String)>,
+    /// A store, a workload and the reason; and how often.
+    pub missing: BTreeMap<(String, String, String), usize>,
     /// By store and run.
     rows: BTreeMap<Row, BTreeMap<String, BTreeMap<u32, f64>>>,
 }
@@ -64,7 +65,7 @@ impl Figures {
     }
 
     fn new(setup: Setup) -> Figures {
-        let (engines, missing, rows) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (engines, missing, rows) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         Figures { setup, engines, busiest: 0.0, missing, rows }
     }
 
@@ -79,7 +80,7 @@ impl Figures {
             }
             Line::Took { .. } => {}
             Line::Missing { engine, workload, reason, .. } => {
-                self.missing.push((engine, workload, reason));
+                *self.missing.entry((engine, workload, reason)).or_default() += 1;
             }
         }
     }
@@ -94,10 +95,15 @@ impl Figures {
         self.rows.keys()
     }
 
-    /// In how many runs a row was measured.
-    pub fn runs(&self, row: &Row) -> usize {
-        let figures = self.rows.get(row);
-        figures.into_iter().flat_map(BTreeMap::values).map(BTreeMap::len).max().unwrap_or(0)
+    /// In how many runs a row was measured: the store with the fewest, and that with the most.
+    pub fn runs(&self, row: &Row) -> Runs {
+        let stores = self.rows.get(row).into_iter().flat_map(BTreeMap::values);
+        Runs::around(stores.map(BTreeMap::len))
+    }
+
+    /// The runs that there are: fewer than were planned if somebody ended them.
+    pub fn runs_done(&self) -> usize {
+        self.rows().map(|row| self.runs(row).most).max().unwrap_or(0)
     }
 
     /// The median over the runs.
@@ -128,6 +134,29 @@ impl Figures {
         let with = peers.filter_map(|engine| Some((engine, self.median(row, &engine.name)?)));
         let better = |a: f64, b: f64| if row.more_is_better() { a > b } else { a < b };
         with.reduce(|a, b| if better(b.1, a.1) { b } else { a }).map(|(engine, _)| engine)
+    }
+}
+
+/// How many runs figures are medians of: not all need to have the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Runs {
+    pub least: usize,
+    pub most: usize,
+}
+
+impl Runs {
+    pub fn around(counts: impl Iterator<Item = usize> + Clone) -> Runs {
+        Runs { least: counts.clone().min().unwrap_or(0), most: counts.max().unwrap_or(0) }
+    }
+}
+
+impl std::fmt::Display for Runs {
+    fn fmt(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Runs { least: 1, most: 1 } => write!(text, "a single run"),
+            Runs { least, most } if least == most => write!(text, "{most} runs"),
+            Runs { least, most } => write!(text, "{least} to {most} runs"),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub fn report(files: &[PathBuf], docs: &Path, loaded: bool, print: bool) -> Resu
     let all = files.iter().map(read).collect::<Result<Vec<_>>>()?;
     let (growth, runs): (Vec<_>, Vec<_>) = all.into_iter().partition(|file| file.len() > 1);
     let runs: Vec<Figures> = runs.into_iter().flatten().collect();
-    let mut sections: Vec<String> = runs.iter().map(table::section).collect();
+    let mut sections = table::sections(&runs);
     sections.extend(growth.iter().map(|sizes| growth::section(sizes)));
     if print {
         println!("{}", sections.join("\n"));

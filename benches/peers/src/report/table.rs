@@ -2,54 +2,64 @@
 
 use std::fmt::Write;
 
-use super::figures::{Figures, OURS, Row, shown};
+use super::figures::{Figures, OURS, Row, Runs, shown};
 use super::goals;
-use crate::engine::Result;
+use crate::line::{EngineLine, Setup};
 
-/// All of one file of results.
-pub fn section(figures: &Figures) -> String {
-    let mut text = String::new();
-    // Writing to a string does not fail.
-    let _: Result<(), std::fmt::Error> = (|| {
-        machine(&mut text, figures)?;
-        goals::table(&mut text, figures)?;
-        losses(&mut text, figures)?;
-        all(&mut text, figures)?;
-        engines(&mut text, figures)?;
-        missing(&mut text, figures)
-    })();
-    text
+/// A section for each file of results. What the goals were not set for gets a shorter one.
+pub fn sections(runs: &[Figures]) -> Vec<String> {
+    let mut sections = Vec::new();
+    for (i, figures) in runs.iter().enumerate() {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = section(&mut text, figures, runs[..i].last());
+        sections.push(text);
+    }
+    sections
 }
 
-type Written = Result<(), std::fmt::Error>;
+fn section(text: &mut String, figures: &Figures, before: Option<&Figures>) -> std::fmt::Result {
+    let with_goals = figures.setup.value_len == goals::VALUE_LEN;
+    machine(text, figures)?;
+    if with_goals {
+        goals::table(text, figures)?;
+    }
+    losses(text, figures)?;
+    all(text, figures, with_goals)?;
+    if before.is_none_or(|before| before.engines != figures.engines) {
+        engines(text, figures)?;
+    }
+    missing(text, figures)
+}
 
-fn machine(text: &mut String, figures: &Figures) -> Written {
+fn machine(text: &mut String, figures: &Figures) -> std::fmt::Result {
     let setup = &figures.setup;
+    let (records, runs) = (grouped(setup.records), figures.runs_done());
+    writeln!(text, "### {records} records, values of {} bytes\n", setup.value_len)?;
     writeln!(
         text,
-        "### {} records, values of {} bytes\n",
-        grouped(setup.records),
-        setup.value_len
-    )?;
-    writeln!(
-        text,
-        "{}, {}, {} cores, {} GiB, {}, {}; each figure the median of {} where no other number is \
-         given. Before each run others used at most {:.0} % of the machine.\n",
-        setup.date,
-        setup.cpu,
-        setup.cores,
-        setup.memory_gib,
-        setup.kernel,
-        setup.file_system,
-        runs(setup.runs),
+        "{}; each figure the median of {}{} where no other number is given. Before each run others \
+         used at most {:.0} % of the machine.\n",
+        on(setup),
+        Runs { least: runs, most: runs },
+        planned(figures, runs),
         figures.busiest * 100.0
     )
 }
 
-fn runs(runs: u32) -> String {
-    match runs {
-        1 => "a single run".to_owned(),
-        runs => format!("{runs} runs"),
+/// When and where.
+pub fn on(setup: &Setup) -> String {
+    format!(
+        "{}, {}, {} cores, {} GiB, {}, {}",
+        setup.date, setup.cpu, setup.cores, setup.memory_gib, setup.kernel, setup.file_system
+    )
+}
+
+/// What a run that was ended early has to say beside the number of its runs.
+pub fn planned(figures: &Figures, done: usize) -> String {
+    match figures.setup.runs {
+        planned if planned as usize == done => String::new(),
+        planned => format!(" of {planned} planned"),
     }
 }
 
@@ -65,11 +75,10 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-fn engines(text: &mut String, figures: &Figures) -> Written {
+fn engines(text: &mut String, figures: &Figures) -> std::fmt::Result {
     writeln!(text, "#### Stores\n\n| store | version | settings |\n| --- | --- | --- |")?;
     for engine in &figures.engines {
-        let name = marked(&engine.name, engine.survives_kill || engine.limit);
-        writeln!(text, "| {name} | {} | {} |", engine.version, engine.settings)?;
+        writeln!(text, "| {} | {} | {} |", named(engine), engine.version, engine.settings)?;
     }
     writeln!(
         text,
@@ -78,27 +87,33 @@ fn engines(text: &mut String, figures: &Figures) -> Written {
     )
 }
 
-fn marked(name: &str, equal: bool) -> String {
-    format!("{name}{}", if equal { "" } else { " †" })
+fn named(engine: &EngineLine) -> String {
+    let equal = engine.survives_kill || engine.limit;
+    format!("{}{}", engine.name, if equal { "" } else { " †" })
 }
 
-fn all(text: &mut String, figures: &Figures) -> Written {
+fn all(text: &mut String, figures: &Figures, about: bool) -> std::fmt::Result {
     writeln!(
         text,
         "#### All rows\n\nIn brackets: how many times as good as that store kindlog is, the median \
          of the ratios within each run.\n"
     )?;
-    write!(text, "| | workload | metric |")?;
+    write!(text, "| |{} metric |", if about { " workload |" } else { "" })?;
     for engine in &figures.engines {
-        write!(text, " {} |", marked(&engine.name, engine.survives_kill || engine.limit))?;
+        write!(text, " {} |", named(engine))?;
     }
-    writeln!(text, "\n| --- | --- | --- |{}", " ---: |".repeat(figures.engines.len()))?;
+    let engines = " ---: |".repeat(figures.engines.len());
+    writeln!(text, "\n| --- |{} --- |{engines}", if about { " --- |" } else { "" })?;
+    let done = figures.runs_done();
     for row in figures.rows() {
         let fewer = match figures.runs(row) {
-            count if count as u32 == figures.setup.runs => String::new(),
-            count => format!(" ({})", runs(count as u32)),
+            Runs { least, most } if (least, most) == (done, done) => String::new(),
+            runs => format!(" ({runs})"),
         };
-        write!(text, "| {} | {}{fewer} | {} |", row.workload, row.about(), row.unit())?;
+        match about {
+            true => write!(text, "| {} | {}{fewer} | {} |", row.workload, row.about(), row.unit())?,
+            false => write!(text, "| {}{fewer} | {} |", row.workload, row.unit())?,
+        }
         for engine in &figures.engines {
             write!(text, " {} |", cell(figures, row, &engine.name))?;
         }
@@ -116,46 +131,39 @@ fn cell(figures: &Figures, row: &Row, engine: &str) -> String {
 }
 
 /// The rows in which another store is better.
-fn losses(text: &mut String, figures: &Figures) -> Written {
+fn losses(text: &mut String, figures: &Figures) -> std::fmt::Result {
     writeln!(text, "#### Where kindlog loses\n")?;
     let best: Vec<f64> = figures.rows().filter_map(|row| figures.times_best(row)).collect();
     let ahead = best.iter().filter(|times| **times > 1.0).count();
     writeln!(text, "It is ahead of every other store in {ahead} of {} rows.\n", best.len())?;
     let mut lost = String::new();
     for row in figures.rows() {
-        for engine in figures.engines.iter().filter(|engine| !engine.limit && engine.name != OURS) {
-            let times = figures.times(row, &engine.name);
-            let medians = (figures.median(row, OURS), figures.median(row, &engine.name));
-            let (Some(times), (Some(ours), Some(theirs))) = (times, medians) else { continue };
-            if times < 1.0 {
-                writeln!(
-                    lost,
-                    "| {} | {} | {} | {} | {} | {} | {times:.2} |",
-                    row.workload,
-                    row.about(),
-                    row.unit(),
-                    shown(ours),
-                    marked(&engine.name, engine.survives_kill),
-                    shown(theirs),
-                )?;
-            }
+        let peers = figures.engines.iter().filter(|engine| !engine.limit && engine.name != OURS);
+        let better = peers.filter(|peer| figures.times(row, &peer.name).is_some_and(|t| t < 1.0));
+        let better =
+            better.map(|peer| format!("{} {}", named(peer), cell(figures, row, &peer.name)));
+        let better = better.collect::<Vec<_>>().join(", ");
+        if let Some(ours) = figures.median(row, OURS).filter(|_| !better.is_empty()) {
+            let (about, ours) = (row.about(), shown(ours));
+            writeln!(lost, "| {} | {about} | {} | {ours} | {better} |", row.workload, row.unit())?;
         }
     }
     if lost.is_empty() {
         return Ok(());
     }
-    writeln!(text, "| | workload | metric | kindlog | the other | its figure | times |")?;
-    writeln!(text, "| --- | --- | --- | ---: | --- | ---: | ---: |\n{lost}")
+    writeln!(text, "| | workload | metric | kindlog | ahead of it (times) |")?;
+    writeln!(text, "| --- | --- | --- | ---: | --- |\n{lost}")
 }
 
-fn missing(text: &mut String, figures: &Figures) -> Written {
+fn missing(text: &mut String, figures: &Figures) -> std::fmt::Result {
     if figures.missing.is_empty() {
         return Ok(());
     }
     writeln!(text, "#### Without a figure\n")?;
-    for (engine, workload, reason) in &figures.missing {
+    for ((engine, workload, reason), count) in &figures.missing {
         let reason: String = reason.lines().next().unwrap_or_default().chars().take(200).collect();
-        writeln!(text, "- {engine}, {workload}: {reason}")?;
+        let often = if *count > 1 { format!(", {count} times") } else { String::new() };
+        writeln!(text, "- {engine}, {workload}{often}: {reason}")?;
     }
     writeln!(text)
 }
