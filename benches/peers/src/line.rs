@@ -47,6 +47,9 @@ pub struct Setup {
     pub value_len: usize,
     /// As many as were planned.
     pub runs: u32,
+    /// Whether it is one of several numbers of keys, to see how figures grow.
+    #[serde(default)]
+    pub growth: bool,
 }
 
 /// A store as it was measured.

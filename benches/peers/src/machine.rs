@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crate::engine::{Result, Spec};
 use crate::line::Setup;
+use crate::runner::Plan;
 
-/// Describes the machine; the rest is the caller's to fill in.
-pub fn setup(dir: &Path, records: u64, value_len: usize, runs: u32) -> Result<Setup> {
+/// Describes the machine and what it is to do.
+pub fn setup(plan: &Plan) -> Result<Setup> {
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
     let memory = fs::read_to_string("/proc/meminfo")?;
     let after_colon = |text: &str, name: &str| -> String {
@@ -25,10 +26,11 @@ pub fn setup(dir: &Path, records: u64, value_len: usize, runs: u32) -> Result<Se
         cores: thread::available_parallelism()?.get(),
         memory_gib: (total_kib + (1 << 19)) >> 20,
         kernel: said_by("uname", &["-sr"])?,
-        file_system: file_system(dir)?,
-        records,
-        value_len,
-        runs,
+        file_system: file_system(&plan.dir)?,
+        records: plan.records,
+        value_len: plan.value_len,
+        runs: plan.runs,
+        growth: plan.growth,
     })
 }
 

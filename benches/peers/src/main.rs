@@ -202,6 +202,7 @@ fn run(args: RunArgs) -> Result<()> {
         records: args.records.unwrap_or_else(|| size::records(args.value, args.quick)),
         value_len: args.value,
         runs: args.runs.unwrap_or(if args.quick { 1 } else { 3 }),
+        growth: false,
         once: args.once,
         skip,
         // kindlog looks every second whether it is idle.
@@ -241,6 +242,7 @@ fn scale(args: &ScaleArgs) -> Result<()> {
                 1_000_000..10_000_000 => 3,
                 _ => 1,
             },
+            growth: true,
             once: Vec::new(),
             skip: Vec::new(),
             settle_ms: 0,

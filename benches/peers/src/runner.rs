@@ -24,6 +24,8 @@ pub struct Plan {
     pub records: u64,
     pub value_len: usize,
     pub runs: u32,
+    /// Whether it is one of several, to see how figures grow.
+    pub growth: bool,
     /// Workloads that only the first run has.
     pub once: Vec<String>,
     /// What a store leaves out: its name and a workload's.
@@ -50,8 +52,7 @@ pub fn run(plans: &[Plan], out: &Path) -> Result<usize> {
 fn run_one(plan: &Plan, out: &mut File) -> Result<usize> {
     fs::create_dir_all(&plan.dir)?;
     let mut run = Run { plan, out, number: 0, failed: 0 };
-    let setup = machine::setup(&plan.dir, plan.records, plan.value_len, plan.runs)?;
-    run.write(&Line::Setup(setup))?;
+    run.write(&Line::Setup(machine::setup(plan)?))?;
     for participant in &plan.engines {
         run.write(&Line::Engine(participant.line()?))?;
     }
@@ -76,8 +77,10 @@ enum Outcome {
 }
 
 impl Run<'_> {
+    /// In one piece: whoever ends this early leaves whole lines.
     fn write(&mut self, line: &Line) -> Result<()> {
-        Ok(writeln!(self.out, "{}", serde_json::to_string(line)?)?)
+        let text = serde_json::to_string(line)? + "\n";
+        Ok(self.out.write_all(text.as_bytes())?)
     }
 
     fn once(&mut self) -> Result<()> {
@@ -286,6 +289,7 @@ esac
             records: 10_000,
             value_len: 200,
             runs: 2,
+            growth: false,
             once: names.iter().skip(1).map(|name| (*name).to_owned()).collect(),
             skip: vec![("script".to_owned(), "D1".to_owned())],
             settle_ms: 0,

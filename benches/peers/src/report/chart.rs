@@ -53,6 +53,10 @@ const BAR_WIDTH: usize = 140;
 const BAR_HEIGHT: usize = 14;
 const TITLE_HEIGHT: usize = 34;
 
+pub fn names() -> impl Iterator<Item = &'static str> {
+    GROUPS.iter().map(|(name, ..)| *name)
+}
+
 /// Name, title and SVG of each chart that has anything to show.
 pub fn all(figures: &Figures) -> Vec<(&'static str, &'static str, String)> {
     let mut charts = Vec::new();

@@ -2,8 +2,14 @@
 
 use std::fmt::Write;
 
-use super::figures::{Figures, OURS, Row, shown};
-use super::table::grouped;
+use super::figures::{Figures, OURS, Row, Runs, shown};
+use super::image;
+use super::table::{grouped, on, planned};
+use crate::engine::Result;
+
+/// The chart's file, and what the section is called.
+pub const CHART: &str = "growth";
+pub const TITLE: &str = "How it grows";
 
 /// What grows: its name, the row that it is read from, and how a figure of it becomes nanoseconds
 /// or bytes for each operation or key.
@@ -51,60 +57,74 @@ impl Curve {
         matches!(self.unit, Unit::NsEach | Unit::NsPerKeyOfMs)
     }
 
-    /// Keys, and what one operation or key takes at that many.
-    fn points(&self, sizes: &[Figures]) -> Vec<(f64, f64)> {
-        let row = Row::new(self.workload, self.metric);
+    fn row(&self) -> Row {
+        Row::new(self.workload, self.metric)
+    }
+
+    /// For each number of keys what one operation or key takes, where it was measured.
+    fn points(&self, sizes: &[Figures]) -> Vec<(f64, Option<f64>)> {
+        let row = self.row();
         let point = |figures: &Figures| {
             let keys = figures.setup.records as f64;
-            let value = figures.median(&row, OURS)?;
-            let each = match self.unit {
+            let each = figures.median(&row, OURS).map(|value| match self.unit {
                 Unit::NsEach => 1e9 / value,
                 Unit::NsPerKeyOfMs => value * 1e6 / keys,
                 Unit::BytesPerKey => value,
                 Unit::BytesPerKeyOfMib => value * f64::from(1 << 20) / keys,
-            };
-            (each > 0.0).then_some((keys, each))
+            });
+            (keys, each.filter(|each| each.is_finite() && *each > 0.0))
         };
-        sizes.iter().filter_map(point).collect()
+        sizes.iter().map(point).collect()
     }
 }
 
-/// What ten times the last number of keys would have: the last step's ratio, once more.
-fn extrapolated(points: &[(f64, f64)]) -> Option<(f64, f64)> {
-    let [.., before, last] = points else { return None };
-    let slope = (last.1 / before.1).ln() / (last.0 / before.0).ln();
-    Some((last.0 * 10.0, last.1 * 10f64.powf(slope)))
+fn measured(points: &[(f64, Option<f64>)]) -> Vec<(f64, f64)> {
+    points.iter().filter_map(|(keys, each)| Some((*keys, (*each)?))).collect()
 }
 
-pub fn section(sizes: &[Figures]) -> String {
+/// What ten times the last number of keys would have: the last step's slope, once more, or the last
+/// figure, since nothing gets cheaper because there is more of it: what fell was noise, or a fixed
+/// cost that more keys share. Only for what was measured to the end.
+fn extrapolated(points: &[(f64, Option<f64>)]) -> Option<(f64, f64)> {
+    let (end, _) = points.last()?;
+    let points = measured(points);
+    let [.., before, last] = points.as_slice() else { return None };
+    let slope = (last.1 / before.1).ln() / (last.0 / before.0).ln();
+    (last.0 == *end).then_some((last.0 * 10.0, last.1 * 10f64.powf(slope.max(0.0))))
+}
+
+/// The table and the chart of what `scale` measured, in one file or several.
+///
+/// # Errors
+/// There are no figures, or two for the same number of keys.
+pub fn of(mut sizes: Vec<Figures>) -> Result<(String, String)> {
+    sizes.retain(|size| size.runs_done() > 0);
+    sizes.sort_by_key(|size| size.setup.records);
+    if let Some(two) = sizes.windows(2).find(|two| two[0].setup.records == two[1].setup.records) {
+        return Err(format!("{} keys were measured twice", two[0].setup.records).into());
+    }
+    let last = sizes.last().ok_or("no number of keys has a figure")?;
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = table(&mut text, sizes);
-    text
+    let _ = table(&mut text, &sizes, last);
+    let svg = chart(&sizes);
+    Ok((text, svg))
 }
 
-fn table(text: &mut String, sizes: &[Figures]) -> std::fmt::Result {
-    let Some(last) = sizes.last() else { return Ok(()) };
+fn table(text: &mut String, sizes: &[Figures], last: &Figures) -> std::fmt::Result {
     let setup = &last.setup;
     let extrapolation = setup.records * 10;
-    let runs: Vec<String> = sizes.iter().map(|figures| figures.setup.runs.to_string()).collect();
-    writeln!(text, "### How it grows\n")?;
+    writeln!(text, "### {TITLE}\n\n{}", image(TITLE, CHART))?;
     writeln!(
         text,
-        "{}, {}, {} cores, {} GiB, {}, {}; kindlog {}, values of {} bytes. Each number of keys in \
-         stores of its own; medians of {} runs. What an operation or a key takes, and in brackets \
-         how many times as much as with the number of keys before. What is logarithmic in their \
-         number has the ratio of the last line. {} keys were not measured: that column is \
-         extrapolated, by the slope of the last step.\n",
-        setup.date,
-        setup.cpu,
-        setup.cores,
-        setup.memory_gib,
-        setup.kernel,
-        setup.file_system,
+        "{}; kindlog {}, values of {} bytes. Each number of keys in stores of its own; medians. What \
+         an operation or a key takes, and in brackets how many times as much as with the number of \
+         keys before. What is logarithmic in their number has the ratio of the last line. {} keys \
+         were not measured: that column is extrapolated, by the slope of the last step, or is the \
+         last figure where that slope falls.\n",
+        on(setup),
         last.version(OURS),
         setup.value_len,
-        runs.join(", "),
         grouped(extrapolation),
     )?;
     write!(text, "| | unit |")?;
@@ -114,30 +134,38 @@ fn table(text: &mut String, sizes: &[Figures]) -> std::fmt::Result {
     writeln!(text, " {}, extrapolated |", grouped(extrapolation))?;
     writeln!(text, "| --- | --- |{}", " ---: |".repeat(sizes.len() + 1))?;
     for curve in CURVES {
-        let points = curve.points(sizes);
-        let with = points.iter().copied().chain(extrapolated(&points));
-        let unit = if curve.is_time() { "ns" } else { "bytes" };
-        line(text, curve.name, unit, with.collect::<Vec<_>>().as_slice(), shown)?;
+        let mut points = curve.points(sizes);
+        points.push((extrapolation as f64, extrapolated(&points).map(|point| point.1)));
+        line(text, curve.name, if curve.is_time() { "ns" } else { "bytes" }, &points)?;
     }
     let logs = sizes.iter().map(|figures| figures.setup.records as f64);
-    let logs = logs.chain([extrapolation as f64]).map(|keys| (keys, keys.log10()));
-    line(text, "log10 of the keys", "", &logs.collect::<Vec<_>>(), |log| format!("{log:.0}"))?;
-    writeln!(text)
+    let logs = logs.chain([extrapolation as f64]).map(|keys| (keys, Some(keys.log10())));
+    line(text, "log10 of the keys", "", &logs.collect::<Vec<_>>())?;
+    write!(text, "| medians of | |")?;
+    for figures in sizes {
+        let runs = Runs::around(CURVES.iter().map(|curve| figures.runs(&curve.row()).most));
+        write!(text, " {runs}{} |", planned(figures, runs.least))?;
+    }
+    writeln!(text, " |\n")
 }
 
 fn line(
     text: &mut String,
     name: &str,
     unit: &str,
-    points: &[(f64, f64)],
-    shown: impl Fn(f64) -> String,
+    points: &[(f64, Option<f64>)],
 ) -> std::fmt::Result {
     write!(text, "| {name} | {unit} |")?;
-    for (i, (_, value)) in points.iter().enumerate() {
-        match i.checked_sub(1) {
-            None => write!(text, " {} |", shown(*value))?,
-            Some(before) => write!(text, " {} ({:.2}) |", shown(*value), value / points[before].1)?,
+    let mut before = None;
+    for (_, value) in points {
+        match (value, before) {
+            (None, _) => write!(text, " |")?,
+            (Some(value), None) => write!(text, " {} |", shown(*value))?,
+            (Some(value), Some(before)) => {
+                write!(text, " {} ({:.2}) |", shown(*value), value / before)?;
+            }
         }
+        before = *value;
     }
     writeln!(text)
 }
@@ -150,7 +178,7 @@ const TOP: f64 = 50.0;
 const BOTTOM: f64 = HEIGHT - 40.0;
 const COLORS: [&str; 6] = ["#c2410c", "#0f766e", "#1d4ed8", "#7c3aed", "#a16207", "#475569"];
 
-pub fn chart(sizes: &[Figures]) -> String {
+fn chart(sizes: &[Figures]) -> String {
     let title = "How kindlog grows with its keys; broken lines are extrapolated";
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
@@ -200,50 +228,64 @@ fn plot(
     left: f64,
     width: f64,
 ) -> std::fmt::Result {
-    let all: Vec<_> = curves.iter().map(|curve| curve.points(sizes)).collect();
-    if all.iter().all(Vec::is_empty) {
+    let mut lines = Vec::new();
+    for (curve, color) in curves.iter().zip(COLORS.iter().cycle()) {
+        let points = curve.points(sizes);
+        let (solid, end) = (measured(&points), extrapolated(&points));
+        let broken: Vec<_> = solid.last().copied().into_iter().chain(end).collect();
+        if let Some(last) = broken.last().copied() {
+            lines.push(Line { name: curve.name, color, solid, broken, last });
+        }
+    }
+    if lines.is_empty() {
         return Ok(());
     }
-    let ends = all.iter().filter_map(|points| extrapolated(points));
-    let seen: Vec<_> = all.iter().flatten().copied().chain(ends).collect();
-    let x = Axis::around(seen.iter().map(|point| point.0), left, left + width);
-    let y = Axis::around(seen.iter().map(|point| point.1), BOTTOM, TOP);
+    let seen = lines.iter().flat_map(|line| line.solid.iter().chain(&line.broken));
+    let x = Axis::around(seen.clone().map(|point| point.0), left, left + width);
+    let y = Axis::around(seen.map(|point| point.1), BOTTOM, TOP);
     grid(svg, &x, &y, unit)?;
     // Where names would lie on one another, the lower one moves down.
-    let mut names: Vec<_> = curves.iter().zip(&all).enumerate().collect();
-    names.sort_by(|a, b| {
-        let last = |points: &[(f64, f64)]| points.last().map_or(0.0, |point| point.1);
-        last(b.1.1).total_cmp(&last(a.1.1))
-    });
+    lines.sort_by(|a, b| b.last.1.total_cmp(&a.last.1));
     let mut free = TOP - 6.0;
-    for (i, (curve, points)) in names {
-        let color = COLORS[i % COLORS.len()];
-        let at =
-            |(keys, value): &(f64, f64)| format!("{:.1},{:.1}", x.place(*keys), y.place(*value));
-        let places: Vec<String> = points.iter().map(at).collect();
-        let style = format!("fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"");
-        writeln!(svg, "<polyline points=\"{}\" {style}/>", places.join(" "))?;
-        for place in &places {
-            let (cx, cy) = place.split_once(',').unwrap_or_default();
-            writeln!(svg, "<circle cx=\"{cx}\" cy=\"{cy}\" r=\"3\" fill=\"{color}\"/>")?;
-        }
-        let Some(last) = points.last() else { continue };
-        let end = extrapolated(points).unwrap_or(*last);
-        writeln!(
-            svg,
-            "<polyline points=\"{} {}\" {style} stroke-dasharray=\"4 4\"/>",
-            at(last),
-            at(&end)
-        )?;
-        free = (y.place(end.1) + 4.0).max(free + 13.0);
-        let right = left + width + 6.0;
-        writeln!(
-            svg,
-            "<text x=\"{right}\" y=\"{free:.1}\" fill=\"{color}\">{}</text>",
-            curve.name
-        )?;
+    for line in &lines {
+        line.draw(svg, &x, &y)?;
+        free = (y.place(line.last.1) + 4.0).max(free + 13.0);
+        let (right, Line { name, color, .. }) = (left + width + 6.0, line);
+        writeln!(svg, "<text x=\"{right}\" y=\"{free:.1}\" fill=\"{color}\">{name}</text>")?;
     }
     Ok(())
+}
+
+/// A curve in a plot.
+struct Line {
+    name: &'static str,
+    color: &'static str,
+    /// What was measured.
+    solid: Vec<(f64, f64)>,
+    /// From there to what is extrapolated, if anything is.
+    broken: Vec<(f64, f64)>,
+    last: (f64, f64),
+}
+
+impl Line {
+    fn draw(&self, svg: &mut String, x: &Axis, y: &Axis) -> std::fmt::Result {
+        let color = self.color;
+        for (points, dashes) in [(&self.solid, ""), (&self.broken, " stroke-dasharray=\"4 4\"")] {
+            let place = |(keys, each): &(f64, f64)| (x.place(*keys), y.place(*each));
+            let places = points.iter().map(place).map(|(x, y)| format!("{x:.1},{y:.1}"));
+            writeln!(
+                svg,
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\" \
+                 stroke-width=\"2\"{dashes}/>",
+                places.collect::<Vec<_>>().join(" ")
+            )?;
+        }
+        for (keys, each) in &self.solid {
+            let (x, y) = (x.place(*keys), y.place(*each));
+            writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{color}\"/>")?;
+        }
+        Ok(())
+    }
 }
 
 fn grid(svg: &mut String, x: &Axis, y: &Axis, unit: &str) -> std::fmt::Result {
@@ -290,13 +332,30 @@ fn shown_power(power: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::line;
 
     #[test]
     fn the_last_step_goes_on() {
-        let points = [(1e4, 100.0), (1e5, 300.0), (1e6, 330.0)];
+        let points = [(1e4, Some(100.0)), (1e5, Some(300.0)), (1e6, Some(330.0))];
         let (keys, value) = extrapolated(&points).expect("two points");
         assert!((keys - 1e7).abs() < 1.0 && (value - 363.0).abs() < 1e-6, "{keys} {value}");
         assert!(extrapolated(&points[..1]).is_none());
+    }
+
+    /// Ten times the keys were said to be faster, where the last step happened to be.
+    #[test]
+    fn nothing_gets_cheaper_by_being_more() {
+        let points = [(1e6, Some(330.0)), (1e7, Some(300.0))];
+        assert_eq!(extrapolated(&points), Some((1e8, 300.0)));
+    }
+
+    #[test]
+    fn what_the_last_size_lacks_is_not_extrapolated() {
+        let points = [(1e4, Some(100.0)), (1e5, Some(300.0)), (1e6, None)];
+        assert!(extrapolated(&points).is_none());
+        let points = [(1e4, Some(100.0)), (1e5, None), (1e6, Some(10_000.0))];
+        let (_, value) = extrapolated(&points).expect("two points");
+        assert!((value - 1e5).abs() < 1e-6, "{value}");
     }
 
     #[test]
@@ -304,5 +363,42 @@ mod tests {
         let axis = Axis::around([30.0, 4_000.0].into_iter(), 0.0, 300.0);
         assert_eq!((axis.place(10.0), axis.place(10_000.0)), (0.0, 300.0));
         assert_eq!(axis.powers().count(), 4);
+    }
+
+    /// Three numbers of keys, three runs of each planned: somebody ended it in the second run of
+    /// the second.
+    fn ended_early() -> Vec<Figures> {
+        let mut text = String::new();
+        for keys in [10_000, 100_000, 1_000_000] {
+            text += &format!(
+                "{{\"line\":\"setup\",\"date\":\"\",\"cpu\":\"\",\"cores\":2,\"memory_gib\":1,\
+                 \"kernel\":\"\",\"file_system\":\"\",\"records\":{keys},\"value_len\":200,\
+                 \"runs\":3,\"growth\":true}}\n"
+            );
+            let done = CURVES.iter().flat_map(|curve| (1..=3).map(move |run| (run, curve)));
+            for (run, curve) in done {
+                if keys == 10_000 || keys == 100_000 && (run, curve.workload) <= (2, "O1") {
+                    let (workload, metric) = (curve.workload, curve.metric);
+                    text += &format!(
+                        "{{\"line\":\"figure\",\"run\":{run},\"engine\":\"kindlog\",\
+                         \"workload\":\"{workload}\",\"metric\":\"{metric}\",\"value\":50}}\n"
+                    );
+                }
+            }
+        }
+        Figures::all(line::parse(&text).expect("lines")).expect("figures")
+    }
+
+    #[test]
+    fn a_file_that_ended_early_says_how_many_runs_it_has() {
+        let (text, svg) = of(ended_early()).expect("figures");
+        let runs = text.lines().find(|line| line.starts_with("| medians of")).expect("a line");
+        assert_eq!(runs, "| medians of | | 3 runs | 1 to 2 runs of 3 planned | |");
+        let head = text.lines().find(|line| line.starts_with("| | unit |")).expect("a line");
+        assert_eq!(head, "| | unit | 10,000 | 100,000 | 1,000,000, extrapolated |");
+        assert_eq!(svg.matches("<polyline").count(), 2 * CURVES.len());
+        let nothing = ended_early().into_iter().skip(2).collect();
+        assert!(of(nothing).is_err());
+        assert!(of(ended_early().into_iter().chain(ended_early()).collect()).is_err());
     }
 }
