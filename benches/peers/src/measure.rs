@@ -1,13 +1,16 @@
 //! Clocks, memory, bytes on disk.
 
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::hint::black_box;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::fs::{Advice, fadvise};
 
 use crate::engine::Result;
 
@@ -40,20 +43,53 @@ pub fn in_threads(threads: u64, work: impl Fn(u64) -> Result<()> + Sync) -> Resu
     Ok(end - start)
 }
 
+/// Calls `each` with every file below a directory, and what it is. What goes meanwhile is left out:
+/// a store may remove files.
+fn files(dir: &Path, each: &mut dyn FnMut(&Path, &Metadata) -> Result<()>) -> Result<()> {
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let entries = match fs::read_dir(dir) {
+        Err(error) if gone(&error) => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        match fs::symlink_metadata(&path) {
+            Err(error) if gone(&error) => {}
+            metadata => match metadata? {
+                folder if folder.is_dir() => files(&path, each)?,
+                file => each(&path, &file)?,
+            },
+        }
+    }
+    Ok(())
+}
+
 /// The bytes that the files below a directory take: their blocks, since some stores make files long
 /// before they fill them.
 pub fn bytes_on_disk(dir: &Path) -> Result<u64> {
     let mut bytes = 0;
-    for entry in fs::read_dir(dir)? {
-        // A store may remove a file meanwhile.
-        let Ok(entry) = entry else { continue };
-        let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
-        bytes += match metadata.is_dir() {
-            true => bytes_on_disk(&entry.path()).unwrap_or(0),
-            false => metadata.blocks() * 512,
-        };
-    }
+    files(dir, &mut |_, metadata| {
+        bytes += metadata.blocks() * 512;
+        Ok(())
+    })?;
     Ok(bytes)
+}
+
+/// Has the kernel forget what it holds in memory of the files below a directory, so that whoever
+/// opens them reads the disk. What waits to be written is written first: the kernel keeps that.
+pub fn forget_files(dir: &Path) -> Result<()> {
+    files(dir, &mut |path, _| {
+        let file = File::open(path)?;
+        file.sync_all()?;
+        Ok(fadvise(&file, 0, None, Advice::DontNeed)?)
+    })
+}
+
+/// The bytes that this process has had read from a disk.
+pub fn read_from_disk() -> Result<u64> {
+    let io = fs::read_to_string("/proc/self/io")?;
+    let line = io.lines().find_map(|line| line.strip_prefix("read_bytes: "));
+    Ok(line.ok_or("/proc/self/io lacks a field")?.parse()?)
 }
 
 /// What this process has in memory, in bytes.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{Level, Result};
 use crate::line::{Acked, Figure, Line, Printed};
+use crate::measure::forget_files;
 use crate::participant::Participant;
 use crate::workloads::{self, KILLED, Store, Workload};
 use crate::{machine, process};
@@ -158,13 +159,16 @@ impl Run<'_> {
                 fs::create_dir_all(&loaded)?;
                 self.child(engine, engine.name(), workload, &loaded, 0)
             }
-            Store::Loaded => {
+            Store::Loaded | Store::Cold => {
                 if !loaded.exists() {
                     fs::create_dir_all(&loaded)?;
                     let load = workloads::named("W2").ok_or("W2 loads the store")?;
                     self.child(engine, engine.owner(), load, &loaded, 0)?;
                 }
                 self.child(engine, engine.name(), workload, &loaded, 0)
+                if workload.store == Store::Cold {
+                    forget_files(&loaded)?;
+                }
             }
         }
     }

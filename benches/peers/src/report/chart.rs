@@ -38,6 +38,7 @@ const GROUPS: &[Group] = &[
         &[
             ("S1", "loaded_ratio"),
             ("S1", "overwritten_ratio"),
+            ("O1c", "open_ms"),
             ("S1", "compacted_ratio"),
             ("MEM", "peak_heap_mib"),
             ("MEM", "peak_resident_mib"),

@@ -46,6 +46,7 @@ const CURVES: &[Curve] = &[
     curve("scan of 100", "R3c", "scans_per_s", Unit::NsEach),
     curve("list, a record", "R3", "records_per_s", Unit::NsEach),
     curve("open, a key", "O1", "open_ms", Unit::NsPerKeyOfMs),
+    curve("open cold, a key", "O1c", "open_ms", Unit::NsPerKeyOfMs),
     curve("compact, a record", "CP", "compact_ms", Unit::NsPerKeyOfMs),
     curve("index, a key", "O1", "index_bytes_per_key", Unit::BytesPerKey),
     curve("heap after open, a key", "O1", "heap_bytes_per_key", Unit::BytesPerKey),
@@ -176,7 +177,8 @@ const HEIGHT: f64 = 460.0;
 const PLOTS: [(&str, f64, f64); 2] = [("ns each", 60.0, 330.0), ("bytes a key", 600.0, 180.0)];
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = HEIGHT - 40.0;
-const COLORS: [&str; 6] = ["#c2410c", "#0f766e", "#1d4ed8", "#7c3aed", "#a16207", "#475569"];
+const COLORS: [&str; 7] =
+    ["#c2410c", "#0f766e", "#1d4ed8", "#7c3aed", "#a16207", "#0284c7", "#475569"];
 
 fn chart(sizes: &[Figures]) -> String {
     let title = "How kindlog grows with its keys; broken lines are extrapolated";

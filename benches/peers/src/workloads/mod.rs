@@ -38,6 +38,8 @@ pub enum Store {
     Loads,
     /// The loaded store, as the workload before left it.
     Loaded,
+    /// The same, and nothing of its files in memory.
+    Cold,
 }
 
 /// Which stores and limits can do it.
@@ -205,6 +207,11 @@ pub const ALL: &[Workload] = &[
         needs: Needs::Files,
         ..of("O1", "open after a clean close, first get", open::after_close)
     },
+    Workload {
+        needs: Needs::Files,
+        store: Store::Cold,
+        ..of("O1c", "open with no file in memory, first get", open::cold)
+    },
     Workload { needs: Needs::Files, ..of("CP", "compact all of it", space::compact) },
     read("R1", "get at random", reads::uniform),
     two_threads(read("R1x2", "get at random, 2 threads", reads::uniform)),
@@ -237,6 +244,7 @@ pub const GROWTH: &[Workload] = &[
     Workload { store: Store::Loads, ..write("W2", "put at random", writes::at_random) },
     Workload { needs: Needs::Files, ..of("O1", "open after a clean close", open::after_close) },
     Workload { needs: Needs::Files, ..of("CP", "compact all of it", space::compact) },
+    Workload { store: Store::Cold, ..of("O1c", "open with no file in memory", open::cold) },
     Workload { ops: |_| 1_000_000, ..read("R1", "get at random", reads::uniform) },
     read("R3", "list kinds with values", scans::values),
     Workload { ops: |_| 20_000, ..read("R3c", "scan of 100", scans::short) },

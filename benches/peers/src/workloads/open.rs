@@ -1,18 +1,16 @@
-//! O1 and O1b.
+//! O1, O1b, O1c.
 
 use std::io::Write;
 use std::time::Instant;
 
 use super::Context;
 use crate::data::{self, Keys};
-use crate::engine::Result;
-use crate::measure::{Memory, touch};
+use crate::engine::{Engine, Result};
+use crate::measure::{Memory, read_from_disk, touch};
 
-/// Opens and gets one record; also what the process then has in memory: the index, where a store
-/// keeps one.
-pub fn after_close(context: &Context) -> Result<()> {
+/// Opens and gets the record in the middle. The figure is the time of both.
+fn opened(context: &Context) -> Result<Box<dyn Engine>> {
     let keys = Keys::of(std::iter::once(context.records / 2));
-    let before = Memory::now()?;
     let start = Instant::now();
     let engine = context.open()?;
     let there = engine.get(keys.get(0), &mut touch)?;
@@ -20,12 +18,31 @@ pub fn after_close(context: &Context) -> Result<()> {
     if !there {
         return Err("what was stored before the close is missing".into());
     }
-    let grown = Memory::now()?.anonymous.saturating_sub(before.anonymous);
     context.figure("open_ms", time.as_secs_f64() * 1e3);
+    Ok(engine)
+}
+
+/// Also what the process then has in memory: the index, where a store keeps one.
+pub fn after_close(context: &Context) -> Result<()> {
+    let before = Memory::now()?;
+    let engine = opened(context)?;
+    let grown = Memory::now()?.anonymous.saturating_sub(before.anonymous);
     context.figure("heap_bytes_per_key", grown as f64 / context.records as f64);
     if let Some(bytes) = engine.index_bytes() {
         context.figure("index_bytes_per_key", bytes as f64 / context.records as f64);
     }
+    engine.close()
+}
+
+/// When nothing of its files is in memory; also what was read of them from the disk.
+pub fn cold(context: &Context) -> Result<()> {
+    let before = read_from_disk()?;
+    let engine = opened(context)?;
+    let read = read_from_disk()? - before;
+    if read == 0 {
+        return Err("nothing came from the disk: the files were still in memory".into());
+    }
+    context.figure("read_mib", read as f64 / f64::from(1 << 20));
     engine.close()
 }
 
