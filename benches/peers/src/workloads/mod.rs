@@ -229,6 +229,7 @@ pub const ALL: &[Workload] = &[
     of("M2", "YCSB B: 95 % gets, 5 % puts", mixed::b),
     two_threads(of("M2x2", "YCSB B, 2 threads", mixed::b)),
     of("MC", "YCSB C: gets", mixed::c),
+    of("MD", "YCSB D: 95 % gets of the latest, 5 % inserts", mixed::d),
     of("M3", "YCSB F: half gets, half read-modify-writes", mixed::f),
     two_threads(of("M3x2", "YCSB F, 2 threads", mixed::f)),
     Workload {
