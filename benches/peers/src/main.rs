@@ -70,7 +70,7 @@ struct RunArgs {
     /// How often all is done, 3 times unless given; figures are medians.
     #[arg(long)]
     runs: Option<u32>,
-    /// Workloads, with commas, that are done in the first run only.
+    /// Workloads and stores, with commas, that take part in the first run only.
     #[arg(long, value_delimiter = ',')]
     once: Vec<String>,
     /// What takes too long: STORE:WORKLOAD, with commas.
@@ -192,7 +192,9 @@ fn run(args: RunArgs) -> Result<()> {
     let pair = |text: &String| text.split_once(':').map(|(a, b)| (a.to_owned(), b.to_owned()));
     let skip: Option<Vec<_>> = args.skip.iter().map(pair).collect();
     let skip = skip.ok_or("--skip wants STORE:WORKLOAD")?;
-    for name in args.workloads.iter().chain(&args.once).chain(skip.iter().map(|pair| &pair.1)) {
+    let known = |name: &String| engines.iter().any(|engine| engine.name() == name);
+    let once = args.once.iter().filter(|name| !known(name));
+    for name in args.workloads.iter().chain(once).chain(skip.iter().map(|pair| &pair.1)) {
         workloads::named(name).ok_or_else(|| format!("no workload {name}: see list"))?;
     }
     let asked = |name: &str| args.workloads.is_empty() || args.workloads.iter().any(|w| w == name);

@@ -27,7 +27,7 @@ pub struct Plan {
     pub runs: u32,
     /// Whether it is one of several, to see how figures grow.
     pub growth: bool,
-    /// Workloads that only the first run has.
+    /// Workloads and stores that only the first run has.
     pub once: Vec<String>,
     /// What a store leaves out: its name and a workload's.
     pub skip: Vec<(String, String)>,
@@ -106,7 +106,8 @@ impl Run<'_> {
     }
 
     fn is_due(&self, engine: &Participant, workload: &Workload) -> bool {
-        let again = self.number > 1 && self.plan.once.iter().any(|name| name == workload.name);
+        let once = |name: &String| name == workload.name || name == engine.name();
+        let again = self.number > 1 && self.plan.once.iter().any(once);
         let skip =
             |(store, name): &(String, String)| store == engine.name() && name == workload.name;
         workload.needs.met_by(engine.role()) && !again && !self.plan.skip.iter().any(skip)
@@ -165,10 +166,10 @@ impl Run<'_> {
                     let load = workloads::named("W2").ok_or("W2 loads the store")?;
                     self.child(engine, engine.owner(), load, &loaded, 0)?;
                 }
-                self.child(engine, engine.name(), workload, &loaded, 0)
                 if workload.store == Store::Cold {
                     forget_files(&loaded)?;
                 }
+                self.child(engine, engine.name(), workload, &loaded, 0)
             }
         }
     }

@@ -38,6 +38,7 @@ const GROUPS: &[Group] = &[
             ("L1", "get_max_us"),
             ("O1", "open_ms"),
             ("O1b", "open_ms"),
+            ("O1c", "open_ms"),
             ("D1", "delete_ms"),
         ],
     ),
@@ -47,7 +48,6 @@ const GROUPS: &[Group] = &[
         &[
             ("S1", "loaded_ratio"),
             ("S1", "overwritten_ratio"),
-            ("O1c", "open_ms"),
             ("S1", "compacted_ratio"),
             ("MEM", "peak_heap_mib"),
             ("MEM", "peak_resident_mib"),

@@ -95,15 +95,24 @@ impl Figures {
         self.rows.keys()
     }
 
-    /// In how many runs a row was measured: the store with the fewest, and that with the most.
+    /// In how many runs a row was measured. Stores that take part in fewer runs than others are
+    /// left out, where others are in it.
     pub fn runs(&self, row: &Row) -> Runs {
-        let stores = self.rows.get(row).into_iter().flat_map(BTreeMap::values);
-        Runs::around(stores.map(BTreeMap::len))
+        let stores = self.rows.get(row).into_iter().flatten();
+        let most = stores.clone().map(|(_, figures)| figures.len()).max().unwrap_or(0);
+        let all = stores.filter(|(store, _)| self.runs_of(store) >= most);
+        Runs::around(all.map(|(_, figures)| figures.len()))
+    }
+
+    /// The runs that a store took part in.
+    pub fn runs_of(&self, engine: &str) -> usize {
+        let figures = self.rows.values().filter_map(|row| row.get(engine));
+        figures.map(BTreeMap::len).max().unwrap_or(0)
     }
 
     /// The runs that there are: fewer than were planned if somebody ended them.
     pub fn runs_done(&self) -> usize {
-        self.rows().map(|row| self.runs(row).most).max().unwrap_or(0)
+        self.rows.values().flat_map(BTreeMap::values).map(BTreeMap::len).max().unwrap_or(0)
     }
 
     /// The median over the runs.
@@ -147,6 +156,12 @@ pub struct Runs {
 impl Runs {
     pub fn around(counts: impl Iterator<Item = usize> + Clone) -> Runs {
         Runs { least: counts.clone().min().unwrap_or(0), most: counts.max().unwrap_or(0) }
+    }
+}
+
+impl From<usize> for Runs {
+    fn from(count: usize) -> Runs {
+        Runs { least: count, most: count }
     }
 }
 
@@ -219,6 +234,17 @@ mod tests {
             assert_eq!(figures.median(&row, OURS), Some(495.0));
             assert_eq!(figures.median(&row, "other"), Some(30.0));
         }
+    }
+
+    /// A store that takes part in the first run only does not make a row look broken.
+    #[test]
+    fn runs_are_counted_by_row_and_by_store() {
+        let values = [(1, OURS, 1.0), (2, OURS, 1.0), (1, "once", 1.0)];
+        let figures = figures(&values, "ops_per_s");
+        let row = figures.rows().next().expect("a row").clone();
+        assert_eq!(figures.runs(&row), 2.into());
+        assert_eq!((figures.runs_of(OURS), figures.runs_of("once")), (2, 1));
+        assert_eq!((figures.runs_done(), figures.setup.runs), (2, 3));
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn machine(text: &mut String, figures: &Figures) -> std::fmt::Result {
         "{}; each figure the median of {}{} where no other number is given. Before each run others \
          used at most {:.0} % of the machine.\n",
         on(setup),
-        Runs { least: runs, most: runs },
+        Runs::from(runs),
         planned(figures, runs),
         figures.busiest * 100.0
     )
@@ -99,17 +99,14 @@ fn all(text: &mut String, figures: &Figures, about: bool) -> std::fmt::Result {
          of the ratios within each run.\n"
     )?;
     write!(text, "| |{} metric |", if about { " workload |" } else { "" })?;
+    let done = figures.runs_done();
     for engine in &figures.engines {
-        write!(text, " {} |", named(engine))?;
+        write!(text, " {}{} |", named(engine), fewer(figures.runs_of(&engine.name).into(), done))?;
     }
     let engines = " ---: |".repeat(figures.engines.len());
     writeln!(text, "\n| --- |{} --- |{engines}", if about { " --- |" } else { "" })?;
-    let done = figures.runs_done();
     for row in figures.rows() {
-        let fewer = match figures.runs(row) {
-            Runs { least, most } if (least, most) == (done, done) => String::new(),
-            runs => format!(" ({runs})"),
-        };
+        let fewer = fewer(figures.runs(row), done);
         match about {
             true => write!(text, "| {} | {}{fewer} | {} |", row.workload, row.about(), row.unit())?,
             false => write!(text, "| {}{fewer} | {} |", row.workload, row.unit())?,
@@ -120,6 +117,11 @@ fn all(text: &mut String, figures: &Figures, about: bool) -> std::fmt::Result {
         writeln!(text)?;
     }
     writeln!(text)
+}
+
+/// How many runs there are of something, where that is not the number of most.
+fn fewer(runs: Runs, done: usize) -> String {
+    if runs == done.into() { String::new() } else { format!(" ({runs})") }
 }
 
 fn cell(figures: &Figures, row: &Row, engine: &str) -> String {
