@@ -122,7 +122,8 @@ mod tests {
         let docs = std::env::temp_dir().join(name);
         fs::create_dir_all(&docs).expect("a folder");
         let page = docs.join("benchmarks.md");
-        fs::write(&page, format!("before\n{BEGIN}\nold\n{END}\nafter\n")).expect("a file");
+        fs::write(&page, format!("before\n{BEGIN}\nwhat was there\n{END}\nafter\n"))
+            .expect("a file");
         let runs = results(&docs, "runs", (1_000_000, 200, false), 2);
         let longer = results(&docs, "longer", (10_000, 16_384, false), 3);
         let small = results(&docs, "small", (10_000, 200, true), 3);
@@ -131,7 +132,8 @@ mod tests {
 
         report(&[runs.clone(), longer, large, small], &docs, false, false).expect("a report");
         let text = fs::read_to_string(&page).expect("a page");
-        assert!(text.starts_with("before\n") && text.ends_with("after\n") && !text.contains("old"));
+        assert!(text.starts_with("before\n") && text.ends_with("after\n"), "{text}");
+        assert!(!text.contains("what was there"), "{text}");
         assert!(text.contains("each figure the median of 2 runs of 3 planned where"), "{text}");
         assert!(text.contains("each figure the median of 3 runs where"), "{text}");
         assert!(text.contains("| W2 | put at random, one a commit | ops/s | 2000 |"), "{text}");
