@@ -1,6 +1,7 @@
 //! Runs each workload of each store in a process of its own, the stores interleaved: all of them do
 //! one workload, then all of them the next, beginning with another one each time.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ pub fn run(plans: &[Plan], out: &Path) -> Result<usize> {
 
 fn run_one(plan: &Plan, out: &mut File) -> Result<usize> {
     fs::create_dir_all(&plan.dir)?;
-    let mut run = Run { plan, out, number: 0, failed: 0 };
+    let mut run = Run { plan, out, number: 0, failed: 0, not_loaded: BTreeSet::new() };
     run.write(&Line::Setup(machine::setup(plan)?))?;
     for participant in &plan.engines {
         run.write(&Line::Engine(participant.line()?))?;
@@ -69,6 +70,8 @@ struct Run<'a> {
     out: &'a mut File,
     number: u32,
     failed: usize,
+    /// The stores that could not be loaded in this run.
+    not_loaded: BTreeSet<String>,
 }
 
 /// How a process ended that did as asked.
@@ -85,6 +88,7 @@ impl Run<'_> {
     }
 
     fn once(&mut self) -> Result<()> {
+        self.not_loaded.clear();
         let share = machine::busy()?;
         self.write(&Line::Busy { run: self.number, share })?;
         if share > QUIET {
@@ -140,7 +144,7 @@ impl Run<'_> {
         self.write(&Line::Missing { run, engine: name, workload: workload_name, reason })
     }
 
-    fn in_its_directory(&self, engine: &Participant, workload: &Workload) -> Result<Outcome> {
+    fn in_its_directory(&mut self, engine: &Participant, workload: &Workload) -> Result<Outcome> {
         let loaded = self.plan.dir.join(engine.owner()).join("loaded");
         let fresh = self.plan.dir.join(engine.name()).join("fresh");
         match workload.store {
@@ -155,16 +159,14 @@ impl Run<'_> {
                 remove(&fresh)?;
                 outcome
             }
-            Store::Loads => {
-                remove(&loaded)?;
-                fs::create_dir_all(&loaded)?;
-                self.child(engine, engine.name(), workload, &loaded, 0)
-            }
+            Store::Loads => self.load(engine, workload, &loaded),
             Store::Loaded | Store::Cold => {
+                if self.not_loaded.contains(engine.owner()) {
+                    return Err("W2 did not load the store".into());
+                }
                 if !loaded.exists() {
-                    fs::create_dir_all(&loaded)?;
                     let load = workloads::named("W2").ok_or("W2 loads the store")?;
-                    self.child(engine, engine.owner(), load, &loaded, 0)?;
+                    self.load(engine, load, &loaded)?;
                 }
                 if workload.store == Store::Cold {
                     forget_files(&loaded)?;
@@ -172,6 +174,17 @@ impl Run<'_> {
                 self.child(engine, engine.name(), workload, &loaded, 0)
             }
         }
+    }
+
+    /// Nothing is measured on what is left if this fails: it has fewer records than it is said to.
+    fn load(&mut self, engine: &Participant, load: &Workload, dir: &Path) -> Result<Outcome> {
+        remove(dir)?;
+        fs::create_dir_all(dir)?;
+        let outcome = self.child(engine, engine.owner(), load, dir, 0);
+        if !matches!(outcome, Ok(Outcome::Figures(_))) {
+            self.not_loaded.insert(engine.owner().to_owned());
+        }
+        outcome
     }
 
     fn command(
@@ -279,18 +292,20 @@ R1) [ -f "$dir/loaded" ] && echo no such record >&2 && exit 1 ;;
 esac
 "#;
 
-    #[test]
-    fn a_program_takes_part() {
-        let folder = std::env::temp_dir().join(format!("kindlog-peers-{}", std::process::id()));
+    /// Runs some workloads of a script twice, all but the first one once: what came of it, and how
+    /// many failed.
+    fn outcomes(script: &str, names: &[&str]) -> (Vec<String>, usize) {
+        let folder = format!("kindlog-peers-{}-{}", std::process::id(), names.len());
+        let folder = std::env::temp_dir().join(folder);
         fs::create_dir_all(&folder).expect("a folder");
-        let script = folder.join("script");
-        fs::write(&script, SCRIPT).expect("a file");
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).expect("its owner may");
-        let external = Participant::external(&format!("script={}", script.display()));
-        let names = ["W1", "W2b", "W3", "O1b", "R1", "D1"];
+        let file = folder.join("script");
+        fs::write(&file, script).expect("a file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o700)).expect("its owner may");
+        let external = Participant::external(&format!("script={}", file.display()));
+        let workloads = names.iter().map(|name| workloads::named(name).expect("there is one"));
         let plan = Plan {
             engines: vec![external.expect("a name and a command")],
-            workloads: names.map(|name| workloads::named(name).expect("there is one")).into(),
+            workloads: workloads.collect(),
             records: 10_000,
             value_len: 200,
             runs: 2,
@@ -305,16 +320,18 @@ esac
         let failed = run(&[plan], &out).expect("a run");
         let lines = crate::line::parse(&fs::read_to_string(&out).expect("a file")).expect("lines");
         fs::remove_dir_all(&folder).expect("the folder goes");
+        let said = lines.into_iter().filter_map(|line| match line {
+            Line::Engine(engine) => Some(engine.version),
+            Line::Figure(figure) => Some(format!("{} {}", figure.workload, figure.value)),
+            Line::Missing { workload, reason, .. } => Some(format!("{workload} {reason}")),
+            Line::Setup(_) | Line::Busy { .. } | Line::Took { .. } => None,
+        });
+        (said.collect(), failed)
+    }
 
-        let mut said = Vec::new();
-        for line in lines {
-            match line {
-                Line::Engine(engine) => said.push(engine.version),
-                Line::Figure(figure) => said.push(format!("{} {}", figure.workload, figure.value)),
-                Line::Missing { workload, reason, .. } => said.push(format!("{workload} {reason}")),
-                Line::Setup(_) | Line::Busy { .. } | Line::Took { .. } => {}
-            }
-        }
+    #[test]
+    fn a_program_takes_part() {
+        let (said, failed) = outcomes(SCRIPT, &["W1", "W2b", "W3", "O1b", "R1", "D1"]);
         let expected = [
             "script 1",
             "W1 5.5",
@@ -326,5 +343,22 @@ esac
         ];
         assert_eq!(said, expected);
         assert_eq!(failed, 2);
+    }
+
+    /// A load that took too long left half a store, and the workloads behind it had figures of that.
+    #[test]
+    fn what_was_loaded_in_part_is_not_measured() {
+        let script = SCRIPT.replace(r#"W2) touch "$dir/loaded" ;;"#, "W2) exec sleep 600 ;;");
+        let (said, failed) = outcomes(&script, &["R1", "W2", "O1c"]);
+        let late = "killed: it was not done after 2 s";
+        let expected = [
+            "script 1".to_owned(),
+            format!("R1 {late}"),
+            format!("W2 {late}"),
+            "O1c W2 did not load the store".to_owned(),
+            format!("R1 {late}"),
+        ];
+        assert_eq!(said, expected);
+        assert_eq!(failed, 4);
     }
 }
