@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::data::{Keys, Values};
 use crate::engine::{Level, Result, Role};
@@ -288,6 +289,8 @@ fn dataset(args: &DatasetArgs) -> Result<()> {
 }
 
 fn child(args: ChildArgs) -> Result<()> {
+    // Who kills the run wants nobody left behind that goes on for minutes.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     let spec = engines::named(&args.engine).ok_or("no such store")?;
     let workload = workloads::named(&args.workload).ok_or("no such workload")?;
     let context = Context {
