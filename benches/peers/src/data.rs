@@ -40,14 +40,19 @@ pub struct Keys {
 }
 
 impl Keys {
-    pub fn of(records: impl Iterator<Item = u64>) -> Keys {
+    pub fn of(records: impl IntoIterator<Item: Into<u64>>) -> Keys {
         let mut keys = Keys::default();
-        records.for_each(|record| keys.push(record));
+        records.into_iter().for_each(|record| keys.push(record.into()));
         keys
     }
 
+    /// One key alone.
+    pub fn one(record: u64) -> Keys {
+        Keys::of([record])
+    }
+
     /// Keys that are nowhere, each beside one that is: its last character is no digit of an id.
-    pub fn missing(records: impl Iterator<Item = u64>) -> Keys {
+    pub fn missing(records: impl IntoIterator<Item = u64>) -> Keys {
         let mut keys = Keys::default();
         for record in records {
             keys.push(record);
@@ -157,6 +162,18 @@ impl Zipfian {
     }
 }
 
+/// Picks a record by a random number, each as likely as any other.
+pub fn uniform(records: u64) -> impl Fn(u64) -> u64 {
+    let order = shuffled(records);
+    move |random| u64::from(order[(random % records) as usize])
+}
+
+/// Picks a record by a random number, few of them most of the time.
+pub fn zipfian(records: u64) -> impl Fn(u64) -> u64 {
+    let (order, zipfian) = (shuffled(records), Zipfian::new(records));
+    move |random| u64::from(order[zipfian.rank(random)])
+}
+
 /// `kindlog.examples.v1.LogChunk` of `proto/examples/daemon.proto`.
 #[derive(Clone, PartialEq, Message)]
 struct LogChunk {
@@ -193,8 +210,8 @@ impl Values {
     }
 
     /// The value of a record in its `version`th version, from 0.
-    pub fn of(&self, record: u64, version: u64) -> &[u8] {
-        &self.0[((record + 131 * version) % POOL) as usize]
+    pub fn of(&self, record: impl Into<u64>, version: u64) -> &[u8] {
+        &self.0[((record.into() + 131 * version) % POOL) as usize]
     }
 }
 

@@ -274,7 +274,7 @@ fn dataset(args: &DatasetArgs) -> Result<()> {
         println!("{name}");
         for record in order.iter().take(args.count) {
             let record = u64::from(*record);
-            let keys = Keys::of(std::iter::once(record));
+            let keys = Keys::one(record);
             let value = values.of(record, 0);
             let hex: String = value.iter().take(48).map(|byte| format!("{byte:02x}")).collect();
             println!(

@@ -37,7 +37,7 @@ pub fn d(context: &Context) -> Result<()> {
 
 /// Inserts records behind the last; scans begin at any record that was loaded.
 pub fn e(context: &Context) -> Result<()> {
-    let pick = popular_record(context);
+    let pick = data::zipfian(context.records);
     let stream = Stream::new(10, 0);
     let plan = Plan::new(context.ops, stream, 95, |i, is_read| match is_read {
         true => pick(stream.at(i)),
@@ -102,14 +102,8 @@ fn among(random: u64, percent: u64) -> bool {
     mix(random ^ 0x5555) % 100 < percent
 }
 
-fn popular_record(context: &Context) -> impl Fn(u64) -> u64 + use<> {
-    let records = data::shuffled(context.records);
-    let zipfian = Zipfian::new(context.records);
-    move |random| u64::from(records[zipfian.rank(random)])
-}
-
 fn popular(context: &Context, salt: u64, gets_percent: u64, change: Change) -> Result<()> {
-    let pick = popular_record(context);
+    let pick = data::zipfian(context.records);
     let of_thread = |t| {
         let (ops, stream) = (context.ops / context.threads, Stream::new(salt, t));
         Plan::new(ops, stream, gets_percent, |i, _| pick(stream.at(i)))

@@ -100,9 +100,9 @@ impl Context {
     pub fn put_in_batches(&self, engine: &dyn Engine, order: &[u32], version: u64) -> Result<()> {
         let values = self.values()?;
         for chunk in order.chunks(100) {
-            let keys = Keys::of(chunk.iter().map(|record| u64::from(*record)));
+            let keys = Keys::of(chunk.iter().copied());
             let puts = keys.iter().zip(chunk);
-            let puts = puts.map(|(key, record)| (key, values.of(u64::from(*record), version)));
+            let puts = puts.map(|(key, record)| (key, values.of(*record, version)));
             engine.put_batch(&puts.collect::<Vec<_>>())?;
         }
         Ok(())

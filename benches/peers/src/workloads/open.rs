@@ -10,7 +10,7 @@ use crate::measure::{Memory, read_from_disk, touch};
 
 /// Opens and gets the record in the middle. The figure is the time of both.
 fn opened(context: &Context) -> Result<Box<dyn Engine>> {
-    let keys = Keys::of(std::iter::once(context.records / 2));
+    let keys = Keys::one(context.records / 2);
     let start = Instant::now();
     let engine = context.open()?;
     let there = engine.get(keys.get(0), &mut touch)?;
@@ -50,11 +50,11 @@ pub fn cold(context: &Context) -> Result<()> {
 pub fn until_killed(context: &Context) -> Result<()> {
     let order = data::shuffled(context.records);
     let values = context.values()?;
-    let keys = Keys::of(order.iter().map(|record| u64::from(*record)));
+    let keys = Keys::of(order.iter().copied());
     let engine = context.open()?;
     let mut out = std::io::stdout().lock();
     for (i, (key, record)) in keys.iter().zip(&order).take(context.ops as usize).enumerate() {
-        engine.put(key, values.of(u64::from(*record), 0))?;
+        engine.put(key, values.of(*record, 0))?;
         if (i + 1) % 64 == 0 {
             writeln!(out, "{{\"acked\":{}}}", i + 1)?;
             out.flush()?;
@@ -68,7 +68,7 @@ pub fn until_killed(context: &Context) -> Result<()> {
 pub fn after_kill(context: &Context) -> Result<()> {
     let order = data::shuffled(context.records);
     let acked = &order[..context.acked as usize];
-    let keys = Keys::of(acked.iter().map(|record| u64::from(*record)));
+    let keys = Keys::of(acked.iter().copied());
     let values = context.values()?;
     let start = Instant::now();
     let engine = context.open()?;
@@ -77,7 +77,7 @@ pub fn after_kill(context: &Context) -> Result<()> {
     let mut found = 0;
     for (key, record) in keys.iter().zip(acked) {
         let mut same = true;
-        let expected = values.of(u64::from(*record), 0);
+        let expected = values.of(*record, 0);
         found += u64::from(engine.get(key, &mut |value| same = value == expected)?);
         if !same {
             return Err(format!("record {record} is not what was put").into());

@@ -1,44 +1,36 @@
 //! R1, R1z, R2, each with one thread or two.
 
 use super::Context;
-use crate::data::{self, Keys, Stream, Zipfian};
+use crate::data::{self, Keys, Stream};
 use crate::engine::{Engine, Result};
 use crate::measure::{in_threads, touch};
 
 pub fn uniform(context: &Context) -> Result<()> {
-    let records = data::shuffled(context.records);
-    let pick = |random: u64| records[(random % context.records) as usize];
-    gets(context, &picked(context, 1, true, pick), true)
+    gets(context, 1, Keys::of, true, data::uniform(context.records))
 }
 
 pub fn zipfian(context: &Context) -> Result<()> {
-    let records = data::shuffled(context.records);
-    let zipfian = Zipfian::new(context.records);
-    let pick = |random: u64| records[zipfian.rank(random)];
-    gets(context, &picked(context, 2, true, pick), true)
+    gets(context, 2, Keys::of, true, data::zipfian(context.records))
 }
 
 pub fn missing(context: &Context) -> Result<()> {
-    let records = data::shuffled(context.records);
-    let pick = |random: u64| records[(random % context.records) as usize];
-    gets(context, &picked(context, 3, false, pick), false)
+    gets(context, 3, Keys::missing, false, data::uniform(context.records))
 }
 
-/// Each thread's keys, or ones beside them that are nowhere.
-fn picked(context: &Context, salt: u64, there: bool, pick: impl Fn(u64) -> u32) -> Vec<Keys> {
+/// `keys` are those of the records that `pick` gives each thread, or ones beside them.
+fn gets(
+    context: &Context,
+    salt: u64,
+    keys: fn(Vec<u64>) -> Keys,
+    there: bool,
+    pick: impl Fn(u64) -> u64,
+) -> Result<()> {
     let share = context.ops / context.threads;
     let of_thread = |t| {
         let stream = Stream::new(salt, t);
-        let records = (0..share).map(|i| u64::from(pick(stream.at(i))));
-        match there {
-            true => Keys::of(records),
-            false => Keys::missing(records),
-        }
+        keys((0..share).map(|i| pick(stream.at(i))).collect())
     };
-    (0..context.threads).map(of_thread).collect()
-}
-
-fn gets(context: &Context, keys: &[Keys], there: bool) -> Result<()> {
+    let keys: Vec<Keys> = (0..context.threads).map(of_thread).collect();
     let engine = context.open_loaded()?;
     warm(context, &*engine)?;
     let time = in_threads(context.threads, |t| {

@@ -39,10 +39,8 @@ fn lists(
 }
 
 pub fn short(context: &Context) -> Result<()> {
-    let records = data::shuffled(context.records);
-    let stream = Stream::new(4, 0);
-    let picked = (0..context.ops).map(|i| records[(stream.at(i) % context.records) as usize]);
-    let keys = Keys::of(picked.map(u64::from));
+    let (pick, stream) = (data::uniform(context.records), Stream::new(4, 0));
+    let keys = Keys::of((0..context.ops).map(|i| pick(stream.at(i))));
     let engine = context.open_loaded()?;
     reads::warm(context, &*engine)?;
     let start = Instant::now();

@@ -52,13 +52,13 @@ fn settled(context: &Context, metric: &str, settle: Duration) -> Result<()> {
 /// The most memory that loading takes, beyond what this program itself has.
 pub fn memory(context: &Context) -> Result<()> {
     let order = data::shuffled(context.records);
-    let keys = Keys::of(order.iter().map(|record| u64::from(*record)));
+    let keys = Keys::of(order.iter().copied());
     let values = context.values()?;
     let before = Memory::now()?;
     let engine = context.open()?;
     let peak = peak_memory(|| {
         for (key, record) in keys.iter().zip(&order) {
-            engine.put(key, values.of(u64::from(*record), 0))?;
+            engine.put(key, values.of(*record, 0))?;
         }
         Ok(())
     })?;

@@ -19,7 +19,7 @@ pub fn at_random(context: &Context) -> Result<()> {
 fn puts(context: &Context, order: &[u32]) -> Result<()> {
     let (threads, ops) = (context.threads as usize, context.ops as usize);
     let order = &order[..ops.min(order.len())];
-    let share = |t: usize| order.iter().skip(t).step_by(threads).map(|record| u64::from(*record));
+    let share = |t: usize| order.iter().skip(t).step_by(threads).copied();
     let keys: Vec<Keys> = (0..threads).map(|t| Keys::of(share(t))).collect();
     let values = context.values()?;
     let engine = context.open()?;
@@ -36,10 +36,10 @@ fn puts(context: &Context, order: &[u32]) -> Result<()> {
 
 pub fn batches(context: &Context) -> Result<()> {
     let order = data::shuffled(context.records);
-    let keys = Keys::of(order.iter().map(|record| u64::from(*record)));
+    let keys = Keys::of(order.iter().copied());
     let values = context.values()?;
     let records = keys.iter().zip(&order);
-    let puts: Vec<_> = records.map(|(key, i)| (key, values.of(u64::from(*i), 0))).collect();
+    let puts: Vec<_> = records.map(|(key, record)| (key, values.of(*record, 0))).collect();
     let engine = context.open()?;
     let start = Instant::now();
     for batch in puts.chunks(100) {
@@ -56,10 +56,10 @@ fn check(context: &Context, engine: &dyn Engine, order: &[u32]) -> Result<()> {
         return Ok(());
     }
     let values = context.values()?;
-    for record in order.iter().step_by(order.len().div_ceil(100)).map(|i| u64::from(*i)) {
+    for record in order.iter().step_by(order.len().div_ceil(100)) {
         let mut same = false;
-        let keys = Keys::of(std::iter::once(record));
-        engine.get(keys.get(0), &mut |value| same = value == values.of(record, 0))?;
+        let keys = Keys::one(u64::from(*record));
+        engine.get(keys.get(0), &mut |value| same = value == values.of(*record, 0))?;
         if !same {
             return Err(format!("record {record} is not what was put").into());
         }
