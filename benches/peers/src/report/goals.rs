@@ -94,8 +94,7 @@ impl Goal {
         let times = |ours: &str, other: &str, times: f64| {
             let reached = figures.times_of(row, ours, other)?;
             let (ours, theirs) = (figures.median(row, ours)?, figures.median(row, other)?);
-            let (other, wanted) = (format!("{other}: {}", shown(theirs)), format!("{times} times"));
-            Some(Compared { ours, other, reached, wanted, met: reached >= times })
+            Some(Compared::times(ours, (other, theirs), reached, times))
         };
         match self.wanted {
             Wanted::Times(other, wanted) => times(OURS, other, wanted),
@@ -103,9 +102,7 @@ impl Goal {
             Wanted::TimesOwn(workload, wanted) => {
                 let ours = figures.median(row, OURS)?;
                 let own = figures.median(&Row::new(workload, self.metric), OURS)?;
-                let (reached, other) = (ours / own, format!("{workload}: {}", shown(own)));
-                let met = reached >= wanted;
-                Some(Compared { ours, other, reached, wanted: format!("{wanted} times"), met })
+                Some(Compared::times(ours, (workload, own), ours / own, wanted))
             }
             Wanted::AtMost(most) => {
                 let ours = figures.median(row, OURS)?;
@@ -124,6 +121,12 @@ impl Goal {
 }
 
 impl Compared {
+    fn times(ours: f64, other: (&str, f64), reached: f64, times: f64) -> Compared {
+        let (other, wanted) =
+            (format!("{}: {}", other.0, shown(other.1)), format!("{times} times"));
+        Compared { ours, other, reached, wanted, met: reached >= times }
+    }
+
     fn at_most(ours: f64, reached: f64, most: f64) -> Compared {
         let wanted = format!("at most {most}");
         Compared { ours, other: String::new(), reached, wanted, met: reached <= most }
