@@ -238,9 +238,8 @@ impl Run<'_> {
     /// Kills a writer when it has said that half of its puts have returned, and returns how many it
     /// said last.
     fn kill_amid_puts(&self, engine: &Participant, dir: &Path) -> Result<u64> {
-        let workload = workloads::named(KILLED).ok_or("it is not in the tables")?;
-        let mut command = self.command(engine, engine.name(), workload, dir, 0)?;
-        let half = (workload.ops)(self.plan.records) / 2;
+        let mut command = self.command(engine, engine.name(), KILLED, dir, 0)?;
+        let half = (KILLED.ops)(self.plan.records) / 2;
         let mut acked = 0;
         let ended = process::kill_when(&mut command, self.plan.limit, |line| {
             let Ok(Acked { acked: last }) = serde_json::from_str(line) else { return false };

@@ -159,8 +159,35 @@ const fn two_threads(workload: Workload) -> Workload {
     Workload { threads: 2, ops: |records| 2 * records, ..workload }
 }
 
-/// O1b's first half: writes until it is killed.
-pub const KILLED: &str = "O1b-write";
+const fn on_files(workload: Workload) -> Workload {
+    Workload { needs: Needs::Files, ..workload }
+}
+
+const fn durable(workload: Workload) -> Workload {
+    Workload { needs: Needs::DurableWrites, level: Level::Sync, ..workload }
+}
+
+// What stands in both lists below.
+const MEM: Workload = Workload {
+    needs: Needs::Changes,
+    ..write("MEM", "memory while loading, one put a commit", space::memory)
+};
+const W2: Workload = Workload {
+    store: Store::Loads,
+    ..write("W2", "put at random, one a commit", writes::at_random)
+};
+const O1: Workload = on_files(of("O1", "open after a clean close, first get", open::after_close));
+const O1C: Workload = Workload {
+    store: Store::Cold,
+    ..on_files(of("O1c", "open with no file in memory, first get", open::cold))
+};
+const CP: Workload = on_files(of("CP", "compact all of it", space::compact));
+const R1: Workload = read("R1", "get at random", reads::uniform);
+const R3: Workload = read("R3", "list kinds with values", scans::values);
+const R3C: Workload = Workload {
+    ops: |records| (records / 20).max(500),
+    ..read("R3c", "scan of 100 from a random key", scans::short)
+};
 
 /// All of them, in the order in which they run: those before W2 each in a directory of their own,
 /// those behind it in the store that it loaded.
@@ -168,62 +195,44 @@ pub const ALL: &[Workload] = &[
     write("W1", "put in key order, one a commit", writes::in_order),
     write("W2b", "put at random, 100 a commit", writes::batches),
     Workload {
-        needs: Needs::DurableWrites,
-        level: Level::Sync,
         ops: |records| (records / 100).max(200),
-        ..write("W3", "put at random, an fsync each", writes::at_random)
+        ..durable(write("W3", "put at random, an fsync each", writes::at_random))
     },
     Workload {
-        needs: Needs::DurableWrites,
-        level: Level::Sync,
         threads: 8,
         ops: |records| (records / 25).max(800),
-        ..write("W3b", "put at random, an fsync each, 8 threads", writes::at_random)
+        ..durable(write("W3b", "put at random, an fsync each, 8 threads", writes::at_random))
     },
     Workload {
-        needs: Needs::Files,
-        ops: |records| (records / 5).max(2000),
-        ..write("O1b", "open after kill -9 amid puts, first get", open::after_kill)
+        ops: killed_ops,
+        ..on_files(write("O1b", "open after kill -9 amid puts, first get", open::after_kill))
     },
+    MEM,
     Workload {
-        needs: Needs::Changes,
-        ..write("MEM", "memory while loading, one put a commit", space::memory)
-    },
-    Workload {
-        needs: Needs::Files,
         ops: |records| 5 * records,
-        ..write("S1", "bytes on disk: loaded, overwritten 5 times, compacted", space::on_disk)
+        ..on_files(write(
+            "S1",
+            "bytes on disk: loaded, overwritten 5 times, compacted",
+            space::on_disk,
+        ))
     },
     Workload {
         needs: Needs::Changes,
         ops: |records| 2 * records,
         ..write("L1", "latency of overwriting puts beside a reader", latency::beside)
     },
-    Workload {
-        store: Store::Loads,
-        ..write("W2", "put at random, one a commit", writes::at_random)
-    },
-    Workload {
-        needs: Needs::Files,
-        ..of("O1", "open after a clean close, first get", open::after_close)
-    },
-    Workload {
-        needs: Needs::Files,
-        store: Store::Cold,
-        ..of("O1c", "open with no file in memory, first get", open::cold)
-    },
-    Workload { needs: Needs::Files, ..of("CP", "compact all of it", space::compact) },
-    read("R1", "get at random", reads::uniform),
+    W2,
+    O1,
+    O1C,
+    CP,
+    R1,
     two_threads(read("R1x2", "get at random, 2 threads", reads::uniform)),
     read("R1z", "get, zipfian", reads::zipfian),
     two_threads(read("R1zx2", "get, zipfian, 2 threads", reads::zipfian)),
     read("R2", "get what is missing", reads::missing),
-    read("R3", "list kinds with values", scans::values),
+    R3,
     read("R3b", "list kinds, keys only", scans::keys),
-    Workload {
-        ops: |records| (records / 20).max(500),
-        ..read("R3c", "scan of 100 from a random key", scans::short)
-    },
+    R3C,
     of("M1", "YCSB A: half gets, half puts, zipfian", mixed::a),
     two_threads(of("M1x2", "YCSB A, 2 threads", mixed::a)),
     of("M2", "YCSB B: 95 % gets, 5 % puts", mixed::b),
@@ -239,25 +248,29 @@ pub const ALL: &[Workload] = &[
     of("D1", "delete a kind, an eighth of the records", remove::kind),
 ];
 
-/// What `scale` does for each number of keys.
+/// What `scale` does for each number of keys: as many operations, so that figures compare.
 pub const GROWTH: &[Workload] = &[
-    Workload { needs: Needs::Changes, ..write("MEM", "memory while loading", space::memory) },
-    Workload { store: Store::Loads, ..write("W2", "put at random", writes::at_random) },
-    Workload { needs: Needs::Files, ..of("O1", "open after a clean close", open::after_close) },
-    Workload { store: Store::Cold, ..of("O1c", "open with no file in memory", open::cold) },
-    Workload { needs: Needs::Files, ..of("CP", "compact all of it", space::compact) },
-    Workload { ops: |_| 1_000_000, ..read("R1", "get at random", reads::uniform) },
-    read("R3", "list kinds with values", scans::values),
-    Workload { ops: |_| 20_000, ..read("R3c", "scan of 100", scans::short) },
+    MEM,
+    W2,
+    O1,
+    O1C,
+    CP,
+    Workload { ops: |_| 1_000_000, ..R1 },
+    R3,
+    Workload { ops: |_| 20_000, ..R3C },
 ];
 
-/// Not in the tables, and in no list of a user.
-const WRITER: Workload = Workload {
-    needs: Needs::Files,
-    ops: |records| (records / 5).max(2000),
-    ..write(KILLED, "puts until it is killed", open::until_killed)
+/// O1b's first half: writes until it is killed. Not in the tables, and in no list of a user.
+pub const KILLED: &Workload = &Workload {
+    ops: killed_ops,
+    ..on_files(write("O1b-write", "puts until it is killed", open::until_killed))
 };
 
+const fn killed_ops(records: u64) -> u64 {
+    let fifth = records / 5;
+    if fifth < 2000 { 2000 } else { fifth }
+}
+
 pub fn named(name: &str) -> Option<&'static Workload> {
-    ALL.iter().chain([&WRITER]).find(|workload| workload.name == name)
+    ALL.iter().chain([KILLED]).find(|workload| workload.name == name)
 }
