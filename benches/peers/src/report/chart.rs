@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::figures::{Figures, OURS, Row, shown};
+use super::svg;
 
 /// A chart's name, its title, and the rows that it shows: workload and metric, where an empty
 /// metric is any.
@@ -78,27 +79,22 @@ pub fn all(figures: &Figures) -> Vec<(&'static str, &'static str, String)> {
         };
         let rows: Vec<&Row> = figures.rows().filter(is_wanted).collect();
         if !rows.is_empty() {
-            charts.push((*name, *title, svg(figures, title, &rows)));
+            charts.push((*name, *title, bars(figures, title, &rows)));
         }
     }
     charts
 }
 
-fn svg(figures: &Figures, title: &str, rows: &[&Row]) -> String {
+fn bars(figures: &Figures, title: &str, rows: &[&Row]) -> String {
     let panel_height = TITLE_HEIGHT + figures.engines.len() * BAR_HEIGHT + 12;
     let (width, lines) = (COLUMNS * PANEL_WIDTH, rows.len().div_ceil(COLUMNS));
     let height = 30 + lines * panel_height;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-         viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
-         <title>{title}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"8\" y=\"20\" font-size=\"15\" font-weight=\"bold\">{title}</text>\n"
-    );
+    let mut content = String::new();
     for (i, row) in rows.iter().enumerate() {
         let (x, y) = (i % COLUMNS * PANEL_WIDTH + 8, i / COLUMNS * panel_height + 30);
-        panel(&mut svg, figures, row, x, y);
+        panel(&mut content, figures, row, x, y);
     }
-    svg + "</svg>\n"
+    svg::page(title, width, height, &content)
 }
 
 fn panel(svg: &mut String, figures: &Figures, row: &Row, x: usize, y: usize) {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::figures::{Figures, OURS, Row, Runs, shown};
 use super::image;
+use super::plot::{self, Line};
 use super::table::{grouped, on, planned};
 use crate::engine::Result;
 
@@ -76,6 +77,11 @@ impl Curve {
             (keys, each.filter(|each| each.is_finite() && *each > 0.0))
         };
         sizes.iter().map(point).collect()
+    }
+
+    fn line(&self, sizes: &[Figures]) -> Option<Line> {
+        let points = self.points(sizes);
+        Line::new(self.name, measured(&points), extrapolated(&points))
     }
 }
 
@@ -171,164 +177,13 @@ fn line(
     writeln!(text)
 }
 
-const WIDTH: f64 = 990.0;
-const HEIGHT: f64 = 460.0;
-/// The plots: time left, memory right.
-const PLOTS: [(&str, f64, f64); 2] = [("ns each", 60.0, 330.0), ("bytes a key", 600.0, 180.0)];
-const TOP: f64 = 50.0;
-const BOTTOM: f64 = HEIGHT - 40.0;
-const COLORS: [&str; 7] =
-    ["#c2410c", "#0f766e", "#1d4ed8", "#7c3aed", "#a16207", "#0284c7", "#475569"];
-
+/// Times left, memory right.
 fn chart(sizes: &[Figures]) -> String {
     let title = "How kindlog grows with its keys; broken lines are extrapolated";
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-         viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"11\">\n\
-         <title>{title}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"8\" y=\"20\" font-size=\"15\" font-weight=\"bold\">{title}</text>\n"
-    );
     let (times, bytes) = CURVES.iter().partition::<Vec<_>, _>(|curve| curve.is_time());
-    for (curves, (unit, left, width)) in [times, bytes].into_iter().zip(PLOTS) {
-        // Writing to a string does not fail.
-        let _ = plot(&mut svg, sizes, &curves, unit, left, width);
-    }
-    svg + "</svg>\n"
-}
-
-/// From numbers to places on a logarithmic axis.
-struct Axis {
-    from: f64,
-    to: f64,
-    start: f64,
-    end: f64,
-}
-
-impl Axis {
-    /// Whole powers of ten around all of these.
-    fn around(values: impl Iterator<Item = f64> + Clone, start: f64, end: f64) -> Axis {
-        let from = values.clone().fold(f64::INFINITY, f64::min).log10().floor();
-        let to = values.fold(1.0, f64::max).log10().ceil().max(from + 1.0);
-        Axis { from, to, start, end }
-    }
-
-    fn place(&self, value: f64) -> f64 {
-        let share = (value.log10() - self.from) / (self.to - self.from);
-        self.start + share * (self.end - self.start)
-    }
-
-    fn powers(&self) -> impl Iterator<Item = f64> + use<> {
-        (self.from as i32..=self.to as i32).map(|power| 10f64.powi(power))
-    }
-}
-
-fn plot(
-    svg: &mut String,
-    sizes: &[Figures],
-    curves: &[&Curve],
-    unit: &str,
-    left: f64,
-    width: f64,
-) -> std::fmt::Result {
-    let mut lines = Vec::new();
-    for (curve, color) in curves.iter().zip(COLORS.iter().cycle()) {
-        let points = curve.points(sizes);
-        let (solid, end) = (measured(&points), extrapolated(&points));
-        let broken: Vec<_> = solid.last().copied().into_iter().chain(end).collect();
-        if let Some(last) = broken.last().copied() {
-            lines.push(Line { name: curve.name, color, solid, broken, last });
-        }
-    }
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let seen = lines.iter().flat_map(|line| line.solid.iter().chain(&line.broken));
-    let x = Axis::around(seen.clone().map(|point| point.0), left, left + width);
-    let y = Axis::around(seen.map(|point| point.1), BOTTOM, TOP);
-    grid(svg, &x, &y, unit)?;
-    // Where names would lie on one another, the lower one moves down.
-    lines.sort_by(|a, b| b.last.1.total_cmp(&a.last.1));
-    let mut free = TOP - 6.0;
-    for line in &lines {
-        line.draw(svg, &x, &y)?;
-        free = (y.place(line.last.1) + 4.0).max(free + 13.0);
-        let (right, Line { name, color, .. }) = (left + width + 6.0, line);
-        writeln!(svg, "<text x=\"{right}\" y=\"{free:.1}\" fill=\"{color}\">{name}</text>")?;
-    }
-    Ok(())
-}
-
-/// A curve in a plot.
-struct Line {
-    name: &'static str,
-    color: &'static str,
-    /// What was measured.
-    solid: Vec<(f64, f64)>,
-    /// From there to what is extrapolated, if anything is.
-    broken: Vec<(f64, f64)>,
-    last: (f64, f64),
-}
-
-impl Line {
-    fn draw(&self, svg: &mut String, x: &Axis, y: &Axis) -> std::fmt::Result {
-        let color = self.color;
-        for (points, dashes) in [(&self.solid, ""), (&self.broken, " stroke-dasharray=\"4 4\"")] {
-            let place = |(keys, each): &(f64, f64)| (x.place(*keys), y.place(*each));
-            let places = points.iter().map(place).map(|(x, y)| format!("{x:.1},{y:.1}"));
-            writeln!(
-                svg,
-                "<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\" \
-                 stroke-width=\"2\"{dashes}/>",
-                places.collect::<Vec<_>>().join(" ")
-            )?;
-        }
-        for (keys, each) in &self.solid {
-            let (x, y) = (x.place(*keys), y.place(*each));
-            writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{color}\"/>")?;
-        }
-        Ok(())
-    }
-}
-
-fn grid(svg: &mut String, x: &Axis, y: &Axis, unit: &str) -> std::fmt::Result {
-    let line = "stroke=\"#e5e5e5\"";
-    for power in x.powers() {
-        let place = x.place(power);
-        writeln!(svg, "<line x1=\"{place}\" y1=\"{TOP}\" x2=\"{place}\" y2=\"{BOTTOM}\" {line}/>")?;
-        let exponent = power.log10().round();
-        writeln!(
-            svg,
-            "<text x=\"{place}\" y=\"{}\" text-anchor=\"middle\">10<tspan dy=\"-4\" \
-             font-size=\"8\">{exponent}</tspan></text>",
-            BOTTOM + 16.0
-        )?;
-    }
-    for power in y.powers() {
-        let (place, from, to) = (y.place(power), x.start, x.end);
-        writeln!(svg, "<line x1=\"{from}\" y1=\"{place}\" x2=\"{to}\" y2=\"{place}\" {line}/>")?;
-        writeln!(
-            svg,
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
-            from - 6.0,
-            place + 4.0,
-            shown_power(power)
-        )?;
-    }
-    let (from, above) = (x.start, TOP - 10.0);
-    writeln!(svg, "<text x=\"{from}\" y=\"{above}\" fill=\"#666\">{unit}</text>")?;
-    let (middle, below) = ((x.start + x.end) / 2.0, BOTTOM + 32.0);
-    writeln!(
-        svg,
-        "<text x=\"{middle}\" y=\"{below}\" text-anchor=\"middle\" fill=\"#666\">keys</text>"
-    )
-}
-
-fn shown_power(power: f64) -> String {
-    match power {
-        p if p >= 1e6 => format!("{}M", p / 1e6),
-        p if p >= 1e3 => format!("{}k", p / 1e3),
-        p => format!("{p}"),
-    }
+    let lines = |curves: Vec<&Curve>| curves.iter().filter_map(|curve| curve.line(sizes)).collect();
+    let plots = [("ns each", 60, 330, lines(times)), ("bytes a key", 600, 180, lines(bytes))];
+    plot::chart(title, plots)
 }
 
 #[cfg(test)]
@@ -358,13 +213,6 @@ mod tests {
         let points = [(1e4, Some(100.0)), (1e5, None), (1e6, Some(10_000.0))];
         let (_, value) = extrapolated(&points).expect("two points");
         assert!((value - 1e5).abs() < 1e-6, "{value}");
-    }
-
-    #[test]
-    fn axes_run_from_power_to_power() {
-        let axis = Axis::around([30.0, 4_000.0].into_iter(), 0.0, 300.0);
-        assert_eq!((axis.place(10.0), axis.place(10_000.0)), (0.0, 300.0));
-        assert_eq!(axis.powers().count(), 4);
     }
 
     /// Three numbers of keys, three runs of each planned: somebody ended it in the second run of

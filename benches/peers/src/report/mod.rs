@@ -4,6 +4,8 @@ mod chart;
 mod figures;
 mod goals;
 mod growth;
+mod plot;
+mod svg;
 mod table;
 
 use std::collections::BTreeMap;
