@@ -8,6 +8,7 @@ const WIDTH: usize = 990;
 const HEIGHT: usize = 460;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = HEIGHT as f64 - 40.0;
+const NAME_HEIGHT: f64 = 13.0;
 const COLORS: [&str; 7] =
     ["#c2410c", "#0f766e", "#1d4ed8", "#7c3aed", "#a16207", "#0284c7", "#475569"];
 
@@ -68,16 +69,30 @@ fn plot(svg: &mut String, lines: Vec<Line>, unit: &str, left: f64, width: f64) -
     let y = Axis::around(seen.map(|point| point.1), BOTTOM, TOP);
     grid(svg, &x, &y, unit)?;
     let mut lines: Vec<_> = lines.iter().zip(COLORS.iter().cycle()).collect();
-    // Where names would lie on one another, the lower one moves down.
     lines.sort_by(|a, b| b.0.last.1.total_cmp(&a.0.last.1));
-    let mut free = TOP - 6.0;
-    for (line, color) in lines {
+    let names = apart(lines.iter().map(|(line, _)| y.place(line.last.1) + 4.0).collect());
+    for ((line, color), at) in lines.into_iter().zip(names) {
         line.draw(svg, color, &x, &y)?;
-        free = (y.place(line.last.1) + 4.0).max(free + 13.0);
         let (right, name) = (left + width + 6.0, line.name);
-        writeln!(svg, "<text x=\"{right}\" y=\"{free:.1}\" fill=\"{color}\">{name}</text>")?;
+        writeln!(svg, "<text x=\"{right}\" y=\"{at:.1}\" fill=\"{color}\">{name}</text>")?;
     }
     Ok(())
+}
+
+/// Places of names, from above: where they would lie on one another the lower ones move down, and
+/// all move up where the last would lie on what stands below the axis.
+fn apart(mut places: Vec<f64>) -> Vec<f64> {
+    let mut free = TOP;
+    for place in &mut places {
+        *place = place.max(free);
+        free = *place + NAME_HEIGHT;
+    }
+    let mut free = BOTTOM + 2.0;
+    for place in places.iter_mut().rev() {
+        *place = place.min(free);
+        free = *place - NAME_HEIGHT;
+    }
+    places
 }
 
 impl Line {
@@ -155,6 +170,12 @@ fn shown_power(power: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_lie_beside_their_curves_and_apart() {
+        assert_eq!(apart(vec![100.0, 105.0, 300.0]), [100.0, 113.0, 300.0]);
+        assert_eq!(apart(vec![100.0, BOTTOM, BOTTOM]), [100.0, BOTTOM - 11.0, BOTTOM + 2.0]);
+    }
 
     #[test]
     fn axes_run_from_power_to_power() {
