@@ -344,7 +344,7 @@ esac
         assert_eq!(failed, 2);
     }
 
-    /// A load that took too long left half a store, and the workloads behind it had figures of that.
+    /// A load that took too long left half a store, and what came behind it had figures of that.
     #[test]
     fn what_was_loaded_in_part_is_not_measured() {
         let script = SCRIPT.replace(r#"W2) touch "$dir/loaded" ;;"#, "W2) exec sleep 600 ;;");

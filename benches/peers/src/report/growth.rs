@@ -124,11 +124,11 @@ fn table(text: &mut String, sizes: &[Figures], last: &Figures) -> std::fmt::Resu
     writeln!(text, "### {TITLE}\n\n{}", image(TITLE, CHART))?;
     writeln!(
         text,
-        "{}; kindlog {}, values of {} bytes. Each number of keys in stores of its own; medians. What \
-         an operation or a key takes, and in brackets how many times as much as with the number of \
-         keys before. What is logarithmic in their number has the ratio of the last line. {} keys \
-         were not measured: that column is extrapolated, by the slope of the last step, or is the \
-         last figure where that slope falls.\n",
+        "{}; kindlog {}, values of {} bytes. Each number of keys in stores of its own; medians. \
+         What an operation or a key takes, and in brackets how many times as much as with the \
+         number of keys before. What is logarithmic in their number has the ratio of the last \
+         line. {} keys were not measured: that column is extrapolated, by the slope of the last \
+         step, or is the last figure where that slope falls.\n",
         on(setup),
         last.version(OURS),
         setup.value_len,
