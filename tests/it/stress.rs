@@ -140,7 +140,7 @@ impl Drop for Done<'_> {
 }
 
 fn run(options: Options) {
-    let mut store = TestStore::on(Medium::native(), options.clone());
+    let store = TestStore::on(Medium::native(), options.clone());
     let running = &AtomicU64::new(WRITERS);
     for writer in 0..WRITERS {
         store.commit(divide(writer, 0)).expect("commit");
@@ -204,6 +204,11 @@ fn run(options: Options) {
             });
         });
     });
+    check_behind(store);
+}
+
+/// What there is when all are done, after a crash, and after it was opened again.
+fn check_behind(mut store: TestStore) {
     assert!(store.stats().segments.len() > 1, "no segment was rolled");
     assert!(!store.files().contains(&"00000000.seg".to_owned()), "no segment has gone");
     scan(&store);
