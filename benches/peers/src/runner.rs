@@ -1,5 +1,6 @@
 //! Runs each workload of each store in a process of its own, the stores interleaved: all of them do
-//! one workload, then all of them the next, beginning with another one each time.
+//! one workload, then all of them the next, beginning with another one each time. What the one
+//! before has not written to the disk yet, and the room that it has given up, are seen to before.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -120,6 +121,7 @@ impl Run<'_> {
     fn measure(&mut self, engine: &Participant, workload: &Workload) -> Result<()> {
         let (run, name) = (self.number, engine.name().to_owned());
         let workload_name = workload.name.to_owned();
+        rustix::fs::sync();
         let start = Instant::now();
         let outcome = self.in_its_directory(engine, workload);
         let seconds = start.elapsed().as_secs_f64();
