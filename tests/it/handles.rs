@@ -3,11 +3,9 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::thread;
 
 use bytes::Bytes;
-use kindlog::disk::sim::SimDisk;
-use kindlog::{Batch, Durability, Error, Options, ReadMode, Resource};
+use kindlog::{Batch, Error, Options, ReadMode, Resource};
 
 use crate::support::{Medium, TestStore, agent, pattern};
 
@@ -244,25 +242,4 @@ fn an_empty_store_is_small() {
     assert!(size(&store) < 64 << 10, "{} bytes", size(&store));
     store.close();
     assert!(size(&store) < 64 << 10, "{} bytes, closed", size(&store));
-}
-
-/// The first commit need not wait for it. In a store that is small it does: that may never be
-/// written again, and stays small.
-#[test]
-fn a_store_of_some_size_has_its_tail_file_before_the_first_commit() {
-    for (len, ahead) in [(1_000, false), (2 << 20, true)] {
-        let options = Options::new().durability(Durability::Os);
-        let mut store = TestStore::on(Medium::Sim(SimDisk::new()), options);
-        let mut batch = Batch::new();
-        batch.put("Log", "a", pattern(1, len));
-        store.commit_with(batch, Durability::Sync).unwrap();
-        store.reopen();
-        let has_tail = || store.disk().files().contains(&"TAIL".to_owned());
-        while ahead && !has_tail() {
-            thread::yield_now();
-        }
-        assert_eq!(has_tail(), ahead);
-        store.put("Log", "b", pattern(2, len)).unwrap();
-        assert!(has_tail());
-    }
 }

@@ -1,11 +1,12 @@
-//! A full disk: what is kept back for it is enough to open, to close, and to get out of it.
+//! Room and files that are there ahead of need. On a full disk, what is kept back for it is enough
+//! to open, to close, and to get out of it.
 
 use std::io::ErrorKind;
 use std::thread;
 use std::time::Duration;
 
 use kindlog::disk::sim::{Loss, Op, OpKind, SimDisk};
-use kindlog::{Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
+use kindlog::{Batch, Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
 
 use crate::support::{Medium, TestStore, pattern};
 
@@ -128,4 +129,25 @@ fn a_full_disk_whose_dead_bytes_lie_in_the_active_segment_is_emptied() {
         assert_eq!(found.data, pattern(n, 1_000));
     }
     disk.set_capacity(None);
+}
+
+/// The first commit need not wait for it. In a store that is small it does: that may never be
+/// written again, and stays small.
+#[test]
+fn a_store_of_some_size_has_its_tail_file_before_the_first_commit() {
+    for (len, ahead) in [(1_000, false), (2 << 20, true)] {
+        let options = Options::new().durability(Durability::Os);
+        let mut store = TestStore::on(Medium::Sim(SimDisk::new()), options);
+        let mut batch = Batch::new();
+        batch.put("Log", "a", pattern(1, len));
+        store.commit_with(batch, Durability::Sync).unwrap();
+        store.reopen();
+        let has_tail = || store.disk().files().contains(&"TAIL".to_owned());
+        while ahead && !has_tail() {
+            thread::yield_now();
+        }
+        assert_eq!(has_tail(), ahead);
+        store.put("Log", "b", pattern(2, len)).unwrap();
+        assert!(has_tail());
+    }
 }
