@@ -44,9 +44,10 @@ pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource
     let Some(kind) = state.index.kind(kind) else { return Ok(None) };
     // The record itself never changes: its checksum is not part of what may have to be done again.
     let found = consistent(state, || find(state, kind, kind.hashed(id.as_bytes())))?;
-    match found.map(|found| resource(state, kind, id, found)).transpose() {
+    let Some(found) = found else { return Ok(None) };
+    match resource(state, kind, id, found) {
         Err(Error::Corrupt { .. }) if planted(Bug::DamageIsAbsence) => Ok(None),
-        read => read,
+        read => read.map(Some),
     }
 }
 
@@ -76,40 +77,48 @@ pub(crate) fn get_at(
 
 /// Runs a read so that it sees all of a commit of several changes, or nothing of it: again if one
 /// came in between, and if that happens too often, with such commits held up.
+#[inline(always)]
 pub(crate) fn consistent<T>(state: &State, mut read: impl FnMut() -> Result<T>) -> Result<T> {
-    if planted(Bug::HalfBatchVisible) {
-        return read();
-    }
-    for _ in 0..TRIES {
+    let mut tries = 0;
+    loop {
+        // While it is held, nothing comes in between.
+        let held_up = (tries == TRIES).then(|| state.apply.lock());
         let before = state.applying.load(Ordering::Acquire);
-        if before.is_multiple_of(2) {
+        if before.is_multiple_of(2) || planted(Bug::HalfBatchVisible) {
             let result = read();
             fence(Ordering::Acquire);
-            if state.applying.load(Ordering::Acquire) == before {
+            let after = state.applying.load(Ordering::Acquire);
+            if before == after || planted(Bug::HalfBatchVisible) {
                 return result;
             }
         }
+        debug_assert!(held_up.is_none(), "who applies a commit holds the lock");
         drop(state.apply.lock());
+        tries += 1;
     }
-    let _held_up = state.apply.lock();
-    read()
 }
 
 /// The newest record of a key in the index.
+#[inline(always)]
 pub(crate) fn find(state: &State, kind: &Kind, id: Hashed<'_>) -> Result<Option<Found>> {
     let mut lookup = kind.lookup(id.hash);
     let id = id.id;
     let mut passed = false;
     while let Some(place) = lookup.candidate() {
-        match examine(state, kind, id, place)? {
-            Some(found) if !lookup.covered(id, found.header.revision) => return Ok(Some(found)),
-            _ => passed = true,
+        if let Some(found) = examine(state, kind, id, place)?
+            && !lookup.covered(id, found.header.revision)
+        {
+            return Ok(Some(found));
         }
-    }
-    if !passed {
-        return Ok(None);
+        passed = true;
     }
     // Slots that were passed over may have moved meanwhile: the ordered side decides.
+    if passed { find_ordered(state, kind, id) } else { Ok(None) }
+}
+
+/// The newest record of a key in the index's ordered side.
+#[cold]
+fn find_ordered(state: &State, kind: &Kind, id: &[u8]) -> Result<Option<Found>> {
     let mut location = kind.find_ordered(id);
     loop {
         let Some(here) = location else { return Ok(None) };
@@ -138,6 +147,7 @@ pub(crate) fn find_sound(state: &State, kind: &Kind, id: Hashed<'_>) -> Result<O
 
 /// Whether the record at `place` is the key's. A record that is damaged, where the ordered side
 /// says that the key is, is an error.
+#[inline(always)]
 fn examine(state: &State, kind: &Kind, id: &[u8], place: Place) -> Result<Option<Found>> {
     let damage = match state.segments.frame(place)? {
         None => "its segment is missing".to_owned(),
@@ -230,7 +240,7 @@ pub(crate) fn check(
 }
 
 /// Checks a record, and hands it out without a copy.
-#[inline]
+#[inline(always)]
 fn resource(state: &State, kind: &Kind, id: &str, found: Found) -> Result<Resource> {
     let Found { place, header, bytes, .. } = found;
     check(state, kind, id.as_bytes(), place, &header, &bytes)?;
