@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply::apply;
-use super::decide::{Decided, Spots, decide, look_up};
+use super::decide::{Decided, Decisions, Spots, decide, look_up};
 use super::read::now_micros;
 use super::{group, heal, roll};
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::format::location::Location;
 use crate::format::record::{
     FramePlace, FrameType, MAX_BATCH_LEN, MAX_BATCH_OPS, MAX_VALUE_LEN, Record, encoded_len,
 };
-use crate::log::tail::{MAX_UNWRITTEN_LEN, Tail};
+use crate::log::tail::Tail;
 use crate::options::Durability;
 use crate::resource::Revision;
 use crate::state::{Applied, Order, Pending, State, TailState, Ticket};
@@ -90,12 +90,16 @@ pub(crate) fn commit(
     let alone = !planted(Bug::PrefixDeleteRushes)
         && changes.iter().any(|change| matches!(change.what, What::DeletePrefix));
     group::make_ready(state, &mut order, alone)?;
-    let (mut decided, removed) = loop {
+    let mut decided = Decisions::with_capacity(changes.len());
+    let removed = loop {
         let mut awaited = false;
-        let nothing = match decide(state, &order, changes, &spots, expect, &mut awaited) {
-            Ok(decided) if !decided.0.is_empty() => break decided,
-            nothing => nothing,
-        };
+        decided.clear();
+        let result = decide(state, &order, changes, &spots, expect, &mut awaited, &mut decided);
+        if let Ok(removed) = result
+            && !decided.is_empty()
+        {
+            break removed;
+        }
         // An answer that rests on what is in flight counts once that is durable. If it never will
         // be, the answer is another.
         let failures = order.failures;
@@ -103,7 +107,7 @@ pub(crate) fn commit(
             group::make_ready(state, &mut order, true)?;
         }
         if order.failures == failures {
-            return nothing.map(|_| unchanged(state));
+            return result.map(|_| unchanged(state));
         }
     };
     let max_len = decided.iter().map(|d| record(d, 0, 0).max_frame_len()).sum();
@@ -111,15 +115,21 @@ pub(crate) fn commit(
     roll::make_room(state, &mut order, max_len, deletes).map_err(group::certain)?;
     let time = now_micros();
     let revision = order.revision + 1;
-    let written = write(&mut order, &mut decided, revision, time, durability, max_len);
-    let deletes_prefix = matches!(decided[0].change.what, What::DeletePrefix);
     let weak = durability != Durability::Sync || planted(Bug::AckBeforeSync);
-    if weak && (order.pending.is_empty() || planted(Bug::WeakOvertakesSync)) {
-        finish_weak(state, &mut order, &decided, &written, time, durability)?;
+    let at_once = weak && (order.pending.is_empty() || planted(Bug::WeakOvertakesSync));
+    let to_kernel = at_once && durability == Durability::Os && !planted(Bug::OsStaysInProcess);
+    if to_kernel {
+        see_to_tail(state, &mut order);
+    }
+    let write = Write { revision, time, sync: durability == Durability::Sync, to_kernel };
+    let written = write.encode(&mut order, &mut decided, max_len);
+    let deletes_prefix = matches!(decided[0].change.what, What::DeletePrefix);
+    if at_once {
+        finish_weak(state, &mut order, &decided, &written)?;
         count_commit(state, order);
         state.tell_dirty();
     } else {
-        let ticket = enqueue(&mut order, &decided, &written, time);
+        let ticket = enqueue(&mut order, &decided, &written);
         group::wait(state, &mut order, &ticket)?;
         count_commit(state, order);
     }
@@ -166,11 +176,20 @@ fn count_commit(state: &State, _order: MutexGuard<'_, Order>) {
     commits.store(commits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
-/// What a committed frame became.
-struct Written {
+/// How a commit is written.
+struct Write {
     revision: u64,
+    time: i64,
+    sync: bool,
+    /// Whether the kernel is to have it before anyone sees it.
+    to_kernel: bool,
+}
+
+/// Where it was written.
+struct Written {
+    by: Write,
     start: u64,
-    piece: bytes::Bytes,
+    len: u64,
 }
 
 /// What a commit without an effect answers: the last revision that anyone sees. One in flight may
@@ -217,46 +236,47 @@ fn record<'a>(decided: &Decided<'a>, revision: u64, time: i64) -> Record<'a> {
     Record { frame_type, revision, time, kind, id, value }
 }
 
-/// Encodes the commit at the log's end. Nothing here can fail.
-fn write(
-    order: &mut Order,
-    decided: &mut [Decided<'_>],
-    revision: u64,
-    time: i64,
-    durability: Durability,
-    max_len: u64,
-) -> Written {
-    let claim = if planted(Bug::WatermarkAhead) { order.commit_end } else { order.durable };
-    let sync = durability == Durability::Sync;
-    let active = order.active();
-    let (start, position) = (active.end(), active.position());
-    let place = |first: bool, left| FramePlace {
-        watermark: first.then_some(claim),
-        left,
-        start: first,
-        sync,
-    };
-    // What follows each frame, from the last one to the first.
-    let mut left = 0;
-    for at in (0..decided.len()).rev() {
-        decided[at].left = left;
-        if at > 0 {
-            let record = record(&decided[at], revision, time);
-            left += encoded_len(position, &place(false, left), &record);
+impl Write {
+    /// Encodes the commit at the log's end. Nothing here can fail.
+    fn encode(self, order: &mut Order, decided: &mut [Decided<'_>], max_len: u64) -> Written {
+        let Write { revision, time, sync, .. } = self;
+        let claim = if planted(Bug::WatermarkAhead) { order.commit_end } else { order.durable };
+        let Order { active, tail, .. } = order;
+        let active = active.as_mut().expect("a store that is written has an active segment");
+        let (start, position) = (active.end(), active.position());
+        let place = |first: bool, left| FramePlace {
+            watermark: first.then_some(claim),
+            left,
+            start: first,
+            sync,
+        };
+        // What follows each frame, from the last one to the first.
+        let mut left = 0;
+        for at in (0..decided.len()).rev() {
+            decided[at].left = left;
+            if at > 0 {
+                let record = record(&decided[at], revision, time);
+                left += encoded_len(position, &place(false, left), &record);
+            }
         }
+        active.begin(max_len);
+        let segment = active.segment.id;
+        for (i, one) in decided.iter_mut().enumerate() {
+            let place = place(i == 0, one.left);
+            let (offset, len) = active.encode(&place, &record(one, revision, time));
+            one.new = Location::new(segment, offset, len);
+        }
+        if self.to_kernel
+            && let TailState::Mapped(tail) = tail
+        {
+            active.copy_to_tail(tail);
+        }
+        let len = active.seal();
+        order.revision = revision;
+        order.commit_end = order.active().position();
+        order.unsynced += len;
+        Written { by: self, start, len }
     }
-    active.begin(max_len);
-    let segment = active.segment.id;
-    for (i, one) in decided.iter_mut().enumerate() {
-        let place = place(i == 0, one.left);
-        let (offset, len) = active.encode(&place, &record(one, revision, time));
-        one.new = Location::new(segment, offset, len);
-    }
-    let piece = active.seal();
-    order.revision = revision;
-    order.commit_end = order.active().position();
-    order.unsynced += piece.len() as u64;
-    Written { revision, start, piece }
 }
 
 /// A commit that nothing in flight precedes, and that need not wait for a sync.
@@ -265,40 +285,23 @@ fn finish_weak(
     order: &mut Order,
     decided: &[Decided<'_>],
     written: &Written,
-    time: i64,
-    durability: Durability,
 ) -> Result<()> {
-    if durability == Durability::Os
-        && !planted(Bug::OsStaysInProcess)
-        && let Err(error) = hand_to_kernel(state, order, &written.piece)
+    let active = order.active();
+    // What the tail file can't take is written at once.
+    if written.by.to_kernel
+        && !active.is_handed_over()
+        && let Err(error) = active.flush()
     {
-        order.unsynced -= written.piece.len() as u64;
+        order.unsynced -= written.len;
         return Err(heal::append_failed(state, order, written.start, error));
     }
     let effects = decided.iter().map(|one| (&**one.kind, one.id(), one.effect()));
-    apply(state, written.revision, time, effects);
+    apply(state, written.by.revision, written.by.time, effects);
     if order.active().flush_units(FLUSH_LEN).is_err() {
         // The commit itself is where it was promised to be. The next one finds out.
         order.health = crate::state::Health::Broken;
     }
     Ok(())
-}
-
-/// Gives the kernel all that was committed: through the tail file where that is possible.
-fn hand_to_kernel(state: &State, order: &mut Order, piece: &bytes::Bytes) -> Result<()> {
-    see_to_tail(state, order);
-    let Order { active, tail, .. } = order;
-    let active = active.as_mut().expect("a store that is written has an active segment");
-    match tail {
-        // What lies behind the file's end has to fit in the ring.
-        TailState::Mapped(tail)
-            if active.unwritten() <= MAX_UNWRITTEN_LEN || planted(Bug::OverwriteRing) =>
-        {
-            active.copy_to_tail(tail, piece);
-            Ok(())
-        }
-        _ => active.flush(),
-    }
 }
 
 /// Sees to it that there is a tail file, if there can be one.
@@ -325,7 +328,6 @@ fn enqueue(
     order: &mut MutexGuard<'_, Order>,
     decided: &[Decided<'_>],
     written: &Written,
-    time: i64,
 ) -> Arc<Ticket> {
     let ticket = Arc::new(Ticket::new());
     let changes = decided.iter().map(|one| Applied {
@@ -337,11 +339,11 @@ fn enqueue(
     let changes = changes.collect();
     let end = order.active().position();
     let pending = Pending {
-        revision: written.revision,
-        time,
+        revision: written.by.revision,
+        time: written.by.time,
         start: written.start,
         end,
-        len: written.piece.len() as u64,
+        len: written.len,
         changes,
         ticket: ticket.clone(),
     };

@@ -85,8 +85,8 @@ pub(super) fn look_up<'a>(state: &'a State, changes: &[Change<'a>], ahead: bool)
     changes.iter().map(spot).collect()
 }
 
-/// Finds out which changes have an effect, and on what. `awaited` tells whether a commit in flight
-/// had a say.
+/// Finds out which changes have an effect, and on what: they are added to `decided`. Returns how
+/// many resources they remove. `awaited` tells whether a commit in flight had a say.
 pub(super) fn decide<'a>(
     state: &'a State,
     order: &Order,
@@ -94,8 +94,8 @@ pub(super) fn decide<'a>(
     spots: &[Option<Spot<'a>>],
     expect: Option<Expect>,
     awaited: &mut bool,
-) -> Result<(Decisions<'a>, u64)> {
-    let mut decided: Decisions<'a> = Decisions::with_capacity(changes.len());
+    decided: &mut Decisions<'a>,
+) -> Result<u64> {
     let (mut prefixes, mut removed) = (0, 0);
     for (i, (change, spot)) in changes.iter().zip(spots).enumerate() {
         let again = || {
@@ -132,7 +132,7 @@ pub(super) fn decide<'a>(
         }
         decided.push(Decided::new(*change, &spot, old));
     }
-    Ok((decided, removed))
+    Ok(removed)
 }
 
 /// Whether one of the commit's prefix deletes covers the key of `change`. They are in order, and
@@ -226,9 +226,9 @@ mod tests {
         assert!(spots[0].is_some_and(|spot| spot.seen.is_some()), "it was there");
         meanwhile();
         let order = state.order.lock();
-        let decided = decide(&state, &order, &changes, &spots, None, &mut false);
-        let (decided, removed) = decided.expect("it is decided");
-        assert_eq!(decided.len() as u64, removed);
+        let mut decided = Decisions::new();
+        let removed = decide(&state, &order, &changes, &spots, None, &mut false, &mut decided);
+        assert_eq!(decided.len() as u64, removed.expect("it is decided"));
         decided.first().map(Decided::effect)
     }
 

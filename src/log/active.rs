@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::error::{Error, Result};
 use crate::format::record::{self, FramePlace, FrameType, Header, MAX_HEADER_LEN, Record};
 use crate::log::segment::Segment;
-use crate::log::tail::Tail;
+use crate::log::tail::{MAX_UNWRITTEN_LEN, Tail};
 use crate::zoo::{Bug, planted};
 
 /// Commits share buffers of this size; a larger one has its own.
@@ -28,7 +28,8 @@ pub(crate) const TRAILER_LEN: u64 = 128;
 /// The end of the log. One at a time, under the order lock.
 ///
 /// `written <= tailed <= end <= reserved`: the file has the bytes below `written`, the kernel those
-/// below `tailed` (the tail file has the difference), and readers all below `end`.
+/// below `tailed` (the tail file has the difference), and readers all below `end`. The tail
+/// file may have a commit just before readers do.
 #[derive(Debug)]
 pub(crate) struct Active {
     pub(crate) segment: Arc<Segment>,
@@ -140,16 +141,18 @@ impl Active {
         }
     }
 
-    /// Ends the commit: readers may see its frames, and the log's end moves behind them.
-    pub(crate) fn seal(&mut self) -> Bytes {
+    /// Ends the commit: readers may see its frames, and the log's end moves behind them. Returns
+    /// how many bytes it has.
+    pub(crate) fn seal(&mut self) -> u64 {
         let piece = self.block.split().freeze();
+        let len = piece.len() as u64;
         if piece.len() > BLOCK_LEN {
             // A large commit's buffer goes with its last reader.
             self.block = BytesMut::new();
         }
-        self.segment.push(self.end, piece.clone());
-        self.end += piece.len() as u64;
-        piece
+        self.segment.push(self.end, piece);
+        self.end += len;
+        len
     }
 
     /// Appends a frame that carries no key.
@@ -172,17 +175,25 @@ impl Active {
         (offset, self.end - offset)
     }
 
-    /// Copies what the kernel lacks into the tail file.
-    pub(crate) fn copy_to_tail(&mut self, tail: &mut Tail, last: &Bytes) {
-        let from = self.end - last.len() as u64;
-        if self.tailed < from {
+    /// Copies what the kernel lacks into the tail file, the frames that [`seal`](Active::seal) is
+    /// about to make a piece of included, if it takes so much.
+    pub(crate) fn copy_to_tail(&mut self, tail: &mut Tail) {
+        let end = self.end + self.block.len() as u64;
+        if end - self.written > MAX_UNWRITTEN_LEN && !planted(Bug::OverwriteRing) {
+            return;
+        }
+        if self.tailed < self.end {
             for (offset, piece) in self.segment.pieces(self.tailed) {
                 tail.store(self.segment.position(offset), &piece);
             }
-        } else {
-            tail.store(self.segment.position(from), last);
         }
-        self.tailed = self.end;
+        tail.store(self.position(), &self.block);
+        self.tailed = end;
+    }
+
+    /// Whether the kernel has all there is.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.tailed == self.end
     }
 
     /// Writes what the file lacks. After an error the same bytes can be written again at the same
@@ -234,20 +245,12 @@ impl Active {
         if to <= self.written.next_multiple_of(unit) {
             return Ok(());
         }
-        let mut whole = self.written;
         self.gathered.clear();
-        for (offset, piece) in self.segment.pieces(self.written) {
-            let room = to.saturating_sub(offset) as usize;
-            self.gathered.extend_from_slice(&piece[..piece.len().min(room)]);
-            if piece.len() >= room {
-                whole = if piece.len() == room { to } else { offset };
-                break;
-            }
-        }
+        let whole = self.segment.gather(self.written, to, &mut self.gathered);
         let file = &self.segment.file;
         file.write_all_at(&self.gathered, self.written).map_err(|e| self.failed(e))?;
         self.written = whole;
-        self.tailed = whole;
+        self.tailed = self.tailed.max(whole);
         self.segment.set_written(whole);
         Ok(())
     }

@@ -153,6 +153,23 @@ impl Segment {
         readable.recent.range(from..).cloned().collect()
     }
 
+    /// Adds to `out` the bytes from `written`, where the file ends, to `to`. Returns where the last
+    /// piece ends that is among them with all it has.
+    pub(crate) fn gather(&self, written: u64, to: u64, out: &mut Vec<u8>) -> u64 {
+        let readable = self.readable.read();
+        debug_assert_eq!(readable.written, written);
+        let mut whole = written;
+        for (offset, piece) in &readable.recent {
+            let room = to.saturating_sub(*offset) as usize;
+            out.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.len() > room {
+                break;
+            }
+            whole = offset + piece.len() as u64;
+        }
+        whole
+    }
+
     /// Bytes that begin with the frame at `offset` and hold all of it, if it is one. The frame's
     /// length is believed here, and checked by whoever decodes it.
     ///
