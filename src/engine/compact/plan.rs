@@ -12,6 +12,8 @@ use crate::format::location::SegmentId;
 pub(crate) const CLASS_LEN: usize = 6;
 /// A size class ends at four times the size at which it begins.
 const CLASS_BITS: u32 = 2;
+/// So many segments are tried one by one on a full disk: each takes a new manifest.
+const CHEAPEST_LEN: usize = 4;
 
 /// A sealed segment. Bytes are those of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,11 +126,13 @@ fn over_bound(candidates: &[Candidate], space: &Space, policy: &Policy) -> Plan 
     if ids.is_empty() { Plan::Rest } else { Plan::Compact(ids) }
 }
 
-/// Of the segments that give something back, the one with the least to copy: what a full disk has
-/// room for, if for anything.
-pub(crate) fn cheapest(candidates: &[Candidate]) -> Option<SegmentId> {
-    let worth = candidates.iter().filter(|c| c.gain() > 0);
-    worth.min_by_key(|c| c.live + c.needed).map(|c| c.id)
+/// Of the segments that give something back, those with the least to copy, cheapest first: what a
+/// full disk has room for, if for anything. A few, since nobody knows before a segment is looked
+/// through how many of its tombstones are needed still.
+pub(crate) fn cheapest(candidates: &[Candidate]) -> Vec<SegmentId> {
+    let mut worth: Vec<&Candidate> = candidates.iter().filter(|c| c.gain() > 0).collect();
+    worth.sort_by_key(|c| c.live + c.needed);
+    worth.iter().take(CHEAPEST_LEN).map(|c| c.id).collect()
 }
 
 /// The segments of a size class of which there are too many.

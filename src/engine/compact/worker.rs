@@ -99,14 +99,26 @@ fn bring_down(state: &State, pressure: Pressure) -> Result<()> {
             Plan::Roll => state.reserve.with(|| roll::end_early(state))?,
             Plan::Compact(inputs) => match run(state, &inputs, true) {
                 Err(error) if error.is_storage_full() => {
-                    // With what is kept back for this there is room for the one that takes least.
+                    // With what is kept back for this there is room for one that takes little.
                     state.reserve.release();
-                    run(state, &[cheapest(&candidates).ok_or(error)?], false)?;
+                    run_cheapest(state, &candidates, error)?;
                 }
                 ran => ran?,
             },
         }
     }
+}
+
+/// Compacts a single segment: the first of the cheapest that the disk has room for. If it has none,
+/// that is the error.
+fn run_cheapest(state: &State, candidates: &[Candidate], mut full: Error) -> Result<()> {
+    for id in cheapest(candidates) {
+        match run(state, &[id], false) {
+            Err(error) if error.is_storage_full() => full = error,
+            ran => return ran,
+        }
+    }
+    Err(full)
 }
 
 /// Compacts all there is, now: what is dead goes, and what is live lies in the order of keys.
@@ -255,4 +267,54 @@ pub(crate) fn survey(state: &State, idle: bool) -> (Vec<Candidate>, Space) {
         candidates.push(Candidate { id, total, live, needed, awaited, ordered });
     }
     (candidates, space)
+}
+
+#[cfg(all(test, feature = "sim", not(kindlog_shuttle)))]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use crate::engine::commit::{Change, What, commit};
+    use crate::engine::{read, recover};
+    use crate::{Durability, MIN_SEGMENT_SIZE, Options};
+
+    /// A store without threads.
+    fn open(disk: &SimDisk) -> Arc<State> {
+        let options = Options::new().segment_size(MIN_SEGMENT_SIZE);
+        recover::open(Arc::new(disk.clone()), options).expect("it opens").0
+    }
+
+    fn change(state: &State, kind: &str, id: &str, what: What<'_>) {
+        let change = Change { kind, id, what };
+        commit(state, &[change], None, Durability::Buffered).expect("there is room");
+    }
+
+    /// Nothing lives in the segment that takes least, by what is known of it, but all of its
+    /// tombstones are needed, and the disk had no room for them. No other segment was tried, so the
+    /// store stayed full.
+    #[test]
+    fn on_a_full_disk_another_segment_is_tried_where_the_cheapest_has_no_room() {
+        let disk = SimDisk::new();
+        let state = open(&disk);
+        let end = || roll::end_early(&state).expect("there is room");
+        let long = "x".repeat(500);
+        let gone: Vec<String> = (0..28).map(|n| format!("{n}{long}")).collect();
+        for (n, id) in gone.iter().enumerate() {
+            change(&state, "Gone", id, What::Put(b""));
+            change(&state, "Keep", &n.to_string(), What::Put(&[7; 1_000]));
+        }
+        end();
+        gone.iter().for_each(|id| change(&state, "Gone", id, What::Delete));
+        end();
+        (0..12).for_each(|n| change(&state, "Hot", "a", What::Put(&[n; 4_000])));
+        end();
+        let len = |file: &String| disk.read_file(file).map_or(0, |bytes| bytes.len() as u64);
+        disk.set_capacity(Some(disk.files().iter().map(len).sum::<u64>() + 12_000));
+        bring_down(&state, Pressure::Full).expect("one of them has room");
+        let left: Vec<u64> = rows(&state).iter().map(|row| row.total - row.live).collect();
+        assert!(left.iter().sum::<u64>() < 2_000, "{left:?}");
+        let get = |kind: &str, id: &str| read::get(&state, kind, id).expect("it is sound");
+        assert_eq!(get("Hot", "a").expect("it lives").data, [11; 4_000][..]);
+        assert!(gone.iter().all(|id| get("Gone", id).is_none()));
+        assert!((0..28).all(|n| get("Keep", &n.to_string()).is_some()));
+    }
 }
