@@ -116,7 +116,13 @@ pub(crate) fn seal_rolled(state: &State) -> Result<()> {
         // The room ahead that was never used. The length is already what counts.
         let _ = segment.file.set_len(length);
         state.order.lock().rolled.retain(|rolled| rolled.segment.id != segment.id);
+        let id = segment.id;
         state.hints_due.lock().push((segment, contents));
+        // Compaction may have removed it since it was sealed, and looked for its hint before. On a
+        // full disk hints wait, and would hold the file open: its room would not come back.
+        if !state.segments.has(id) {
+            state.hints_due.lock().retain(|(due, _)| due.id != id);
+        }
     }
 }
 
@@ -189,6 +195,9 @@ mod tests {
 
     use super::*;
     use crate::disk::sim::{EIO, Fault, OpKind, SimDisk};
+    use crate::engine::commit::{Change, What, commit};
+    use crate::engine::compact::worker::compact_picked;
+    use crate::engine::recover;
     use crate::{Durability, MIN_SEGMENT_SIZE, Options};
 
     /// A poisoned store with a full segment that was not sealed was gone through at each interval,
@@ -218,5 +227,30 @@ mod tests {
             assert!(!state.background.dirty.load(Ordering::Acquire), "it would be tried again");
             assert!(!troubles.are_news(&Error::Poisoned), "it has been told");
         }
+    }
+
+    /// Compaction removed a segment between the moment that it was sealed and the one at which its
+    /// hint became due. On a full disk, where no hint is written, that held the file open, and its
+    /// room did not come back.
+    #[test]
+    fn no_hint_is_due_of_a_segment_that_went_as_it_was_sealed() {
+        let disk = SimDisk::new();
+        let options = Options::new().segment_size(MIN_SEGMENT_SIZE);
+        // Without its threads.
+        let (state, _) = recover::open(Arc::new(disk.clone()), options).expect("it opens");
+        let put = || {
+            let change = Change { kind: "Log", id: "a", what: What::Put(&[7; 40_000]) };
+            commit(&state, &[change], None, Durability::Sync).expect("there is room");
+        };
+        put();
+        put();
+        let compacts = state.clone();
+        disk.hold_up(
+            |op, file| op == OpKind::SetLen && file == "00000000.seg",
+            move || compact_picked(&compacts, false, &|number| number == 0).expect("it is dead"),
+        );
+        seal_rolled(&state).expect("the disk is sound");
+        assert!(!disk.files().contains(&"00000000.seg".to_owned()), "it was not compacted");
+        assert!(state.hints_due.lock().is_empty(), "its file is held open");
     }
 }

@@ -269,8 +269,8 @@ impl SimDisk {
         self.state.lock().faults.push(Rule { when, fault });
     }
 
-    /// The next write, sync, rename or removal that matches begins only when `wait` returns. Unlike
-    /// in a predicate above, other threads go on using the disk meanwhile.
+    /// The next write, change of length, sync, rename or removal that matches begins only when
+    /// `wait` returns. Unlike in a predicate above, other threads go on using the disk meanwhile.
     pub fn hold_up(
         &self,
         matches: impl Fn(OpKind, &str) -> bool + Send + 'static,
