@@ -225,9 +225,13 @@ mod tests {
         let spots = look_up(&state, &changes, true);
         assert!(spots[0].is_some_and(|spot| spot.seen.is_some()), "it was there");
         meanwhile();
+        decided(&state, &changes, &spots)
+    }
+
+    fn decided(state: &State, changes: &[Change<'_>], spots: &Spots<'_>) -> Option<Effect> {
         let order = state.order.lock();
         let mut decided = Decisions::new();
-        let removed = decide(&state, &order, &changes, &spots, None, &mut false, &mut decided);
+        let removed = decide(state, &order, changes, spots, None, &mut false, &mut decided);
         assert_eq!(decided.len() as u64, removed.expect("it is decided"));
         decided.first().map(Decided::effect)
     }
@@ -262,5 +266,34 @@ mod tests {
             assert!(delete_after(&store, gone).is_none(), "it is no longer there");
             put();
         }
+    }
+
+    /// Compaction moves a record, and lets its segment go, between the look and the order: what was
+    /// found is no longer the key's place. Or in the middle of the look, which finds a place whose
+    /// segment is missing: that is for the decision to look at again, and no error of the commit's.
+    #[test]
+    fn a_record_that_compaction_moves_meanwhile_is_found_where_it_went() {
+        let store = Options::new().open_in_memory().expect("it opens");
+        store.put("Agent", "a", "value").expect("it is put");
+        let state = store.state().expect("it is open");
+        let kind = state.index.kind("Agent").expect("there is one");
+        let place = || kind.find_ordered(b"a").expect("it is there").place;
+        let before = place();
+        let effect = delete_after(&store, || store.compact().expect("it is compacted"));
+        assert_ne!(place(), before, "it was not moved");
+        assert!(!state.segments.has(before.segment), "its segment is there still");
+        let is_there = |effect| match effect {
+            Some(Effect::Delete { old, .. }) => old.place == place(),
+            _ => false,
+        };
+        assert!(is_there(effect));
+
+        let segment = state.segments.find(place().segment).expect("it is there");
+        state.segments.remove(segment.id);
+        let changes = [Change { kind: "Agent", id: "a", what: What::Delete }];
+        let spots = look_up(&state, &changes, true);
+        state.segments.insert(segment);
+        assert!(spots[0].is_some_and(|spot| spot.seen.is_none()), "there was nothing to see");
+        assert!(is_there(decided(&state, &changes, &spots)));
     }
 }
