@@ -103,15 +103,14 @@ impl Options {
 
     fn open_disk(&self, disk: Arc<dyn Disk>) -> Result<Store> {
         let (state, report) = recover::open(disk, self.clone())?;
-        let mut threads = Vec::new();
-        if !self.read_only {
-            threads.push(background::start(&state)?);
-            threads.push(indexing::start(&state)?);
-            threads.extend(compact::worker::start(&state)?);
-        }
         let refreshed = self.read_only.then(|| RwLock::new(state.clone()));
-        let threads = Mutex::new(threads);
-        Ok(Store { shared: Arc::new(Shared { state, refreshed, report, threads }) })
+        let threads = Mutex::default();
+        let store = Store { shared: Arc::new(Shared { state, refreshed, report, threads }) };
+        if !self.read_only {
+            // Where one can't be started the store is dropped: closed, and the others ended.
+            store.shared.start()?;
+        }
+        Ok(store)
     }
 }
 
@@ -430,6 +429,15 @@ pub(crate) fn decode<M: Message + Default>(resource: &Resource) -> Result<M> {
 }
 
 impl Shared {
+    /// Starts the threads of a store that is written.
+    fn start(&self) -> Result<()> {
+        let mut threads = self.threads.lock();
+        threads.push(background::start(&self.state)?);
+        threads.push(indexing::start(&self.state)?);
+        threads.extend(compact::worker::start(&self.state)?);
+        Ok(())
+    }
+
     fn close(&self) -> Result<()> {
         // Held to the end: when a second call returns, the store is closed, too.
         let mut threads = self.threads.lock();

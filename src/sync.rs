@@ -41,6 +41,24 @@ pub(crate) fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Starts a thread of a scope, if the system lets it.
+#[cfg(not(all(test, kindlog_shuttle)))]
+pub(crate) fn spawn_scoped<'scope, T: Send + 'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> std::io::Result<thread::ScopedJoinHandle<'scope, T>> {
+    thread::Builder::new().spawn_scoped(scope, work)
+}
+
+/// The scheduler always does.
+#[cfg(all(test, kindlog_shuttle))]
+pub(crate) fn spawn_scoped<'scope, T: Send + 'scope>(
+    scope: &'scope shuttle::thread::Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> std::io::Result<shuttle::thread::ScopedJoinHandle<'scope, T>> {
+    Ok(scope.spawn(work))
+}
+
 /// Says, again and again, whether a wait may still go on: for so long.
 #[cfg(not(all(test, kindlog_shuttle)))]
 pub(crate) fn patience(limit: Duration) -> impl FnMut() -> bool {

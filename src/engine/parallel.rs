@@ -3,7 +3,7 @@
 use std::panic;
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{processors, thread};
+use crate::sync::{processors, spawn_scoped, thread};
 
 /// Does all of `jobs` jobs, on as many threads as there are processors if `worthwhile`, and returns
 /// what they came to, in order. Jobs are begun in order, so that the long ones should come first.
@@ -25,7 +25,8 @@ pub(super) fn map<T: Send>(
         }
     };
     let mut done = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        // Those that can't be started are done without.
+        let others: Vec<_> = (1..threads).map_while(|_| spawn_scoped(scope, work).ok()).collect();
         let mut done = work();
         for other in others {
             match other.join() {

@@ -28,8 +28,25 @@ struct Process {
 
 impl Process {
     fn start(program: &str, store: &Path, durability: Durability) -> Process {
+        let this = Command::new(std::env::current_exe().expect("this binary"));
+        Process::run(this, program, store, durability)
+    }
+
+    /// One whose address space is so small that it can start `threads` threads beside its first.
+    #[cfg(target_os = "linux")]
+    fn with_threads(threads: u64, program: &str, store: &Path) -> Process {
+        let stack_len = 1 << 30;
+        let limit_kib = (stack_len * threads + stack_len / 2) >> 10;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -v {limit_kib}; exec \"$0\" \"$@\"")]);
+        shell.arg(std::env::current_exe().expect("this binary"));
+        shell.env("RUST_MIN_STACK", stack_len.to_string());
+        Process::run(shell, program, store, Durability::Sync)
+    }
+
+    fn run(mut command: Command, program: &str, store: &Path, durability: Durability) -> Process {
         let test = format!("processes::{program}");
-        let mut child = Command::new(std::env::current_exe().expect("this binary"))
+        let mut child = command
             .args([&test, "--exact", "--nocapture", "--test-threads=1"])
             .env(STORE, store)
             .env(DURABILITY, format!("{durability:?}"))
@@ -371,4 +388,39 @@ fn a_reader_beside_the_owner_sees_what_is_durable_and_changes_nothing() {
     drop((reader, other));
     assert!(files(&path) == before, "nor does dropping it");
     assert_eq!(ids(&Store::open(&path).expect("open")), ["a", "b", "b2", "c"]);
+}
+
+/// A child: opens the store twice, and once to read it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_child_short_of_threads() {
+    let Some((path, _)) = told() else { return };
+    for _ in 0..2 {
+        say(&Store::open(&path).expect_err("it needs threads").to_string());
+    }
+    let reader = Options::new().read_only(true).open(&path).expect("a reader needs none");
+    say(&reader.count("B").expect("count").to_string());
+}
+
+/// A thread that could not be started left those before it running, and with them the store locked
+/// for as long as the process lived. And opening panicked where it could not have a thread to help.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_store_whose_threads_can_not_all_be_started_is_closed_again() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = store_dir(&dir);
+    let mut batch = Batch::new();
+    // Enough for opening to divide the work.
+    for n in 0..12_000 {
+        batch.put("A", &n.to_string(), b"").put("B", &n.to_string(), b"");
+    }
+    Store::open(&path).and_then(|store| store.commit(batch)).expect("commit");
+    for threads in [0, 1, 2] {
+        let mut child = Process::with_threads(threads, "a_child_short_of_threads", &path);
+        for _ in 0..2 {
+            let said = child.hear().expect("it lives");
+            assert!(said.contains("start a thread"), "with {threads}: {said}");
+        }
+        assert_eq!(child.hear().as_deref(), Some("12000"), "with {threads}");
+    }
 }
