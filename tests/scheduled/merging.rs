@@ -25,7 +25,7 @@ impl Merged {
     fn new() -> Arc<Merged> {
         let index = Index::new();
         index.merger().attend(true);
-        let kind = index.kind_or_create("K");
+        let kind = index.kind_or_create("K").clone();
         Arc::new(Merged { index, kind, applied: Mutex::new(0) })
     }
 
