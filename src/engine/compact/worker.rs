@@ -88,6 +88,7 @@ enum Pressure {
 
 /// Compacts until the store is within its bound.
 fn bring_down(state: &State, pressure: Pressure) -> Result<()> {
+    let mut last = Vec::new();
     loop {
         state.check_open()?;
         if state.compaction.signals.stop.load(Ordering::Acquire) {
@@ -97,16 +98,30 @@ fn bring_down(state: &State, pressure: Pressure) -> Result<()> {
         match plan(&candidates, &space, &policy(state, pressure)) {
             Plan::Rest => return Ok(()),
             Plan::Roll => state.reserve.with(|| roll::end_early(state))?,
+            Plan::Compact(inputs) if inputs == last => return Err(still_there(state, &inputs)),
             Plan::Compact(inputs) => match run(state, &inputs, true) {
                 Err(error) if error.is_storage_full() => {
                     // With what is kept back for this there is room for one that takes little.
                     state.reserve.release();
                     run_cheapest(state, &candidates, error)?;
+                    last.clear();
                 }
-                ran => ran?,
+                ran => {
+                    ran?;
+                    last = inputs;
+                }
             },
         }
     }
+}
+
+/// The error of segments that a run should have let go. Another one would find them as this one
+/// did, for ever.
+fn still_there(state: &State, inputs: &[SegmentId]) -> Error {
+    let path =
+        inputs.first().map_or_else(|| state.disk.path().into(), |id| state.segments.path(*id));
+    let source = std::io::Error::other("it was compacted, and is still in use");
+    Error::io("let go of", path, source)
 }
 
 /// Compacts a single segment: the first of the cheapest that the disk has room for. If it has none,
@@ -272,9 +287,11 @@ pub(crate) fn survey(state: &State, idle: bool) -> (Vec<Candidate>, Space) {
 #[cfg(all(test, feature = "sim", not(kindlog_shuttle)))]
 mod tests {
     use super::*;
-    use crate::disk::sim::SimDisk;
+    use crate::disk::sim::{EIO, Fault, OpKind, SimDisk};
     use crate::engine::commit::{Change, What, commit};
     use crate::engine::{read, recover};
+    use crate::format::location::Location;
+    use crate::sync::atomic::AtomicU64;
     use crate::{Durability, MIN_SEGMENT_SIZE, Options};
 
     /// A store without threads.
@@ -316,5 +333,26 @@ mod tests {
         assert_eq!(get("Hot", "a").expect("it lives").data, [11; 4_000][..]);
         assert!(gone.iter().all(|id| get("Gone", id).is_none()));
         assert!((0..28).all(|n| get("Keep", &n.to_string()).is_some()));
+    }
+
+    /// Where the counts are wrong and say that something lives where no key is, a segment was
+    /// compacted again and again, without a rest, and whoever asked for a compaction waited for
+    /// ever.
+    #[test]
+    fn a_segment_that_does_not_go_is_compacted_once_and_told_of() {
+        let disk = SimDisk::new();
+        let state = open(&disk);
+        (0..12).for_each(|n| change(&state, "Hot", "a", What::Put(&[n; 4_000])));
+        roll::end_early(&state).expect("there is room");
+        let kind = state.index.kind("Hot").expect("there is one");
+        let nowhere = Location::new(SegmentId(0), 8, 800);
+        kind.put(kind.hashed(b"ghost"), nowhere, None, 1, 0, state.index.snapshots());
+        // So that what never ends fails.
+        let reads = AtomicU64::new(0);
+        let too_many =
+            move |op, _: &str| op == OpKind::Read && reads.fetch_add(1, Ordering::Relaxed) >= 1_000;
+        disk.fail_always(too_many, Fault::Error(EIO));
+        let told = bring_down(&state, Pressure::Full).expect_err("it does not go").to_string();
+        assert!(told.contains("still in use") && told.contains("00000000.seg"), "{told}");
     }
 }
