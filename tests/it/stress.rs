@@ -2,7 +2,7 @@
 //! sums that the batches keep, through rolled and compacted segments, prefix deletes and long-lived
 //! snapshots.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -130,37 +130,59 @@ fn count_exactly(store: &Store, round: u64) {
     assert_eq!(store.delete_kind("Chunk").expect("delete"), 0);
 }
 
-/// Says that a writer is done, also when it panics.
-struct Done<'a>(&'a AtomicU64);
+/// How long all go on: until the writers are done, or somebody has failed. What a broken store does
+/// after that may take for ever.
+struct Running {
+    writers: AtomicU64,
+    failed: AtomicBool,
+}
 
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Release);
+impl Running {
+    fn goes_on(&self) -> bool {
+        self.writers.load(Ordering::Acquire) > 0 && !self.failed.load(Ordering::Acquire)
     }
+
+    /// Tells the others if this thread fails.
+    fn watch(&self, work: impl FnOnce()) {
+        struct Watched<'a>(&'a AtomicBool);
+        impl Drop for Watched<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_or(thread::panicking(), Ordering::Release);
+            }
+        }
+        let _watched = Watched(&self.failed);
+        work();
+    }
+}
+
+/// What one writer does.
+fn write(store: &Store, writer: u64, running: &Running) {
+    for round in (1..=rounds()).take_while(|_| running.goes_on()) {
+        let durability = DURABILITIES[((writer + round) % 3) as usize];
+        store.commit_with(divide(writer, round), durability).expect("commit");
+    }
+    running.writers.fetch_sub(1, Ordering::Release);
 }
 
 fn run(options: Options) {
     let store = TestStore::on(Medium::native(), options.clone());
-    let running = &AtomicU64::new(WRITERS);
+    let (writers, failed) = (AtomicU64::new(WRITERS), AtomicBool::new(false));
+    let running = &Running { writers, failed };
     for writer in 0..WRITERS {
         store.commit(divide(writer, 0)).expect("commit");
     }
     store.sync().expect("sync");
     let (handle, path) = (&*store, store.dir());
     let until_done = move |work: &mut dyn FnMut()| {
-        while running.load(Ordering::Acquire) > 0 {
-            work();
-        }
+        running.watch(|| {
+            while running.goes_on() {
+                work();
+            }
+        });
     };
     thread::scope(|scope| {
         for writer in 0..WRITERS {
-            scope.spawn(move || {
-                let _done = Done(running);
-                for round in 1..=rounds() {
-                    let durability = DURABILITIES[((writer + round) % 3) as usize];
-                    handle.commit_with(divide(writer, round), durability).expect("commit");
-                }
-            });
+            scope.spawn(move || running.watch(|| write(handle, writer, running)));
         }
         scope.spawn(move || until_done(&mut || scan(handle)));
         scope.spawn(move || {
@@ -193,7 +215,7 @@ fn run(options: Options) {
             });
         });
         scope.spawn(move || {
-            handle.compact().expect("compact");
+            running.watch(|| handle.compact().expect("compact"));
             until_done(&mut || handle.compact().expect("compact"));
         });
         scope.spawn(move || {
