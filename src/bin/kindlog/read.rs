@@ -79,10 +79,13 @@ pub(crate) fn list(place: &Place, args: &ListArgs) -> Outcome {
             }
         }
         ListFormat::Table => {
+            let mut resources = scan.iter().peekable();
+            // What is no kind is refused before anything is shown.
+            resources.next_if(Result::is_err).transpose()?;
             let name = out.styles.name;
             let head = format!("{:>12}  {:<27}  {:>13}  ID", "REVISION", "UPDATED (UTC)", "BYTES");
             out.line(format!("{name}{head}{name:#}"))?;
-            for resource in scan.iter() {
+            for resource in resources {
                 let row = table_row(&out, &resource?);
                 out.line(row)?;
             }
