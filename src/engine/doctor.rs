@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::examine::{Damage, examine};
+use super::lenient::medium_failed;
 use super::recover;
 use super::report::RecoveryReport;
 use crate::disk::Disk;
@@ -41,8 +42,8 @@ pub(crate) fn diagnose(disk: &Arc<dyn Disk>) -> Result<Diagnosis> {
     let live = live.count() as u64;
     let open = match recover::open(disk.clone(), Options::new().read_only(true)) {
         Ok((_, report)) => Ok(report),
-        Err(Error::Io { op, path, source }) if seen.manifest.is_some() => {
-            return Err(Error::Io { op, path, source });
+        Err(error @ Error::Io { .. }) if seen.manifest.is_some() && !medium_failed(&error) => {
+            return Err(error);
         }
         Err(error) => Err(error),
     };

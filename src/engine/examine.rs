@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::lenient::{Lenient, medium_failed};
 use super::survey::Commit;
-use crate::disk::Disk;
+use crate::disk::{Disk, File};
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::names;
@@ -74,6 +75,9 @@ pub(super) enum Source {
     },
 }
 
+/// What is said of what the medium failed to read.
+const UNREADABLE: &str = "it can't be read: the medium failed";
+
 /// Follows commits through the frames of one source.
 #[derive(Default)]
 struct Commits {
@@ -87,6 +91,8 @@ struct Commits {
 pub(crate) struct Examination {
     pub(super) manifest: Option<Manifest>,
     pub(super) sources: Vec<Source>,
+    /// The segments' files.
+    files: Vec<(PathBuf, Arc<Lenient>)>,
     /// The newest sound record of each key, by kind and id.
     pub(super) newest: BTreeMap<(Vec<u8>, Vec<u8>), Sound>,
     /// Kind, prefix and revision of each delete by prefix.
@@ -122,6 +128,9 @@ pub(super) fn examine(disk: &Arc<dyn Disk>) -> Result<Examination> {
         Err(Error::Corrupt { reason, .. }) => {
             seen.whole_file_lost(disk, names::MANIFEST, &reason);
         }
+        Err(error) if medium_failed(&error) => {
+            seen.whole_file_lost(disk, names::MANIFEST, UNREADABLE);
+        }
         Err(error) => return Err(error),
     }
     seen.watermark = seen.manifest.as_ref().map_or(0, |manifest| manifest.watermark);
@@ -133,7 +142,7 @@ pub(super) fn examine(disk: &Arc<dyn Disk>) -> Result<Examination> {
     }
     seen.settle_partial();
     seen.find_missing();
-    let Examination { manifest, damages, sources, watermark, .. } = &mut seen;
+    let Examination { manifest, damages, sources, files, watermark, .. } = &mut seen;
     let is_sealed = |id| {
         let mut entries = manifest.iter().flat_map(|manifest| &manifest.segments);
         entries.any(|entry| entry.id() == id && entry.sealed.is_some())
@@ -147,6 +156,14 @@ pub(super) fn examine(disk: &Arc<dyn Disk>) -> Result<Examination> {
             _ => None,
         });
         damage.torn &= open.is_some_and(|s| s.position(damage.offset) >= *watermark);
+        let range = damage.offset..damage.offset + damage.len.max(1);
+        let is_unread = |(path, file): &(PathBuf, Arc<Lenient>)| {
+            *path == damage.file && file.failed_in(range.clone())
+        };
+        if files.iter().any(is_unread) {
+            damage.torn = false;
+            UNREADABLE.clone_into(&mut damage.reason);
+        }
     }
     seen.name_newest();
     Ok(seen)
@@ -212,6 +229,8 @@ impl Examination {
     ) -> Result<Option<(Arc<Segment>, u64)>> {
         let path = disk.path().join(name);
         let file = disk.open_read_only(name).map_err(|e| Error::io("open", &path, e))?;
+        let file = Arc::new(Lenient::new(file));
+        self.files.push((path.clone(), file.clone()));
         let len = file.len().map_err(|e| Error::io("read", &path, e))?;
         let mut bytes = vec![0; len.min(crate::format::file::MAX_HEADER_LEN as u64) as usize];
         file.read_exact_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;

@@ -13,6 +13,7 @@ pub(crate) mod examine;
 pub(crate) mod group;
 pub(crate) mod heal;
 pub(crate) mod indexing;
+mod lenient;
 pub(crate) mod load;
 pub(crate) mod overlay;
 pub(crate) mod parallel;
