@@ -214,7 +214,7 @@ fn a_failed_write_is_told_to_those_who_came_while_the_leader_gathered() {
             0,
             Fault::Error(EIO),
         );
-        let two = ["a", "b"].map(|id| go(&store, move |store| put(&store, id, Durability::Sync)));
+        let two = ["a", "b"].map(|id| go(&store, move |store| put(store, id, Durability::Sync)));
         let results = two.map(|one| one.join().unwrap());
         assert!(results.iter().any(Result::is_err), "the write fails");
         let known = results.iter().filter(|result| result.is_ok()).count() as u64;
