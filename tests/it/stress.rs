@@ -231,7 +231,7 @@ fn run(options: Options) {
 
 /// What there is when all are done, after a crash, and after it was opened again.
 fn check_behind(mut store: TestStore) {
-    assert!(store.stats().segments.len() > 1, "no segment was rolled");
+    // There may be a single one by now, if all that was compacted is dead.
     assert!(!store.files().contains(&"00000000.seg".to_owned()), "no segment has gone");
     scan(&store);
     assert!(store.crash());
