@@ -76,3 +76,24 @@ fn is_plain(text: &[u8]) -> bool {
 fn invalid(reason: String) -> Error {
     Error::InvalidKey { reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each byte at each place of keys of all lengths around a word's.
+    #[test]
+    fn a_word_at_a_time_sees_what_byte_by_byte_does() {
+        for len in 0..20 {
+            for at in 0..len {
+                for byte in 0..=255 {
+                    let mut bytes = vec![b'~'; len];
+                    bytes[at] = byte;
+                    let plain = (0x20..0x7f).contains(&byte);
+                    assert_eq!(is_plain(&bytes), plain, "{byte:#x} at {at} of {len}");
+                }
+            }
+            assert!(is_plain(&vec![b' '; len]));
+        }
+    }
+}
