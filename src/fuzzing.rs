@@ -168,6 +168,7 @@ pub fn decode_hint(file: &[u8]) -> Result<(Hint, Vec<u8>), String> {
             oldest,
             newest,
             count,
+            puts_only: false,
             common,
             entries,
             prefixes,

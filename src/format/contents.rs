@@ -74,6 +74,15 @@ pub(crate) struct KindContents {
     pub(crate) max_entry_bytes: u64,
     /// The newest tombstone of each prefix, in the order of prefixes.
     pub(crate) prefixes: Vec<Prefix>,
+    /// The entries were gone through, and none is a tombstone.
+    puts_only: bool,
+}
+
+impl KindContents {
+    /// Whether there may be a tombstone, of a key or of a prefix.
+    pub(crate) fn may_delete(&self) -> bool {
+        !self.puts_only || !self.prefixes.is_empty()
+    }
 }
 
 /// The tombstone of all ids that start with a prefix.
@@ -91,6 +100,8 @@ pub(crate) struct KindParts {
     pub(crate) oldest: i64,
     pub(crate) newest: i64,
     pub(crate) count: u64,
+    /// None of them is a tombstone.
+    pub(crate) puts_only: bool,
     pub(crate) common: Vec<u8>,
     /// What an encoder of so many entries wrote.
     pub(crate) entries: Vec<u8>,
@@ -157,7 +168,7 @@ impl Contents {
 
     /// Whether there is any tombstone, of a key or of a prefix.
     pub(crate) fn has_tombstones(&self) -> bool {
-        self.kinds.iter().any(|kind| {
+        self.kinds.iter().filter(|kind| kind.may_delete()).any(|kind| {
             let mut entries = self.entries(kind);
             let mut any = !kind.prefixes.is_empty();
             while !any && entries.step() == Ok(true) {
@@ -204,6 +215,7 @@ impl KindParts {
             checked: true,
             max_entry_bytes: total_bytes,
             prefixes: self.prefixes,
+            puts_only: self.puts_only,
         }
     }
 }
@@ -242,7 +254,10 @@ impl Reader<'_> {
         let common = self.range(common_len)?;
         let entries_len = self.number()?;
         let entries = self.range(entries_len)?;
-        let checked = self.check_entries(&entries, &common, count)?;
+        let (checked, puts_only) = match self.check_entries(&entries, &common, count)? {
+            Some((bytes, puts_only)) => (Some(bytes), puts_only),
+            None => (None, false),
+        };
         let prefixes = self.prefixes(prefixes)?;
         let prefixes_bytes = prefixes.iter().map(|one| one.fields.len_bytes()).sum();
         let max_entry_bytes = total_bytes.checked_sub(prefixes_bytes).ok_or(Malformed)?;
@@ -262,17 +277,18 @@ impl Reader<'_> {
             checked,
             max_entry_bytes,
             prefixes,
+            puts_only,
         })
     }
 
     /// Goes through a kind's entries, unless that can be left to others, and returns how many bytes
-    /// their frames have.
+    /// their frames have, and whether all of them are puts.
     fn check_entries(
         &self,
         entries: &Range<usize>,
         common: &Range<usize>,
         count: u64,
-    ) -> Result<Option<u64>, Malformed> {
+    ) -> Result<Option<(u64, bool)>, Malformed> {
         let (entries, common) = (&self.bytes[entries.clone()], &self.bytes[common.clone()]);
         // All that is put together of this is UTF-8 without control characters.
         let is_text = check_id(common).is_ok() && alphabet::is_plain(entries);
@@ -280,14 +296,15 @@ impl Reader<'_> {
             return Ok(None);
         }
         let mut decoder = Decoder::new(entries, count, common, self.end);
-        let mut bytes = 0u64;
+        let (mut bytes, mut puts_only) = (0u64, true);
         while decoder.step()? {
             if !is_text {
                 check_id(decoder.id())?;
             }
             bytes = bytes.saturating_add(decoder.fields().len_bytes());
+            puts_only &= !decoder.fields().delete;
         }
-        Ok(Some(bytes))
+        Ok(Some((bytes, puts_only)))
     }
 
     fn prefixes(&mut self, count: u64) -> Result<Vec<Prefix>, Malformed> {

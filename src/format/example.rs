@@ -88,6 +88,7 @@ fn hint(segment: &[u8]) -> Vec<u8> {
         oldest: TIME,
         newest: TIME,
         count: 2,
+        puts_only: false,
         common: b"a-".to_vec(),
         entries: entries.finish(),
         prefixes: Vec::new(),

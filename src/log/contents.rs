@@ -296,6 +296,7 @@ impl Records {
         let mut entries = Encoder::new(&common, &Alphabet::of(behind));
         let (mut count, mut last): (u64, Option<&[u8]>) = (0, None);
         let mut puts: Option<(&[u8], &[u8])> = None;
+        let mut puts_only = true;
         for at in order {
             let (id, fields) = (self.id(at as usize), self.puts_and_deletes[at as usize].fields);
             if !fields.delete {
@@ -308,6 +309,7 @@ impl Records {
             if covering.revision(id) <= fields.revision {
                 entries.push(id, fields);
                 count += 1;
+                puts_only &= !fields.delete;
             }
         }
         let text = |id| String::from_utf8_lossy(id).into_owned();
@@ -321,8 +323,17 @@ impl Records {
         let (oldest, newest) = self.times.unwrap_or((i64::MAX, i64::MIN));
         let (total_bytes, entries) = (self.total_bytes, entries.finish());
         let name = name.into();
-        let part =
-            KindParts { name, total_bytes, oldest, newest, count, common, entries, prefixes };
+        let part = KindParts {
+            name,
+            total_bytes,
+            oldest,
+            newest,
+            count,
+            puts_only,
+            common,
+            entries,
+            prefixes,
+        };
         FinishedKind { part, range }
     }
 }

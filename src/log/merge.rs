@@ -1,6 +1,6 @@
 //! Several segments' contents as one: the newest record of each id.
 
-use crate::format::contents::Contents;
+use crate::format::contents::{Contents, KindContents};
 use crate::format::entries::{Decoder, Fields, Malformed};
 use crate::format::location::{Location, Place, SegmentId};
 
@@ -29,6 +29,18 @@ impl<'a> Merge<'a> {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Whether there may be a tombstone of a kind, or in it.
+    pub(crate) fn may_delete(&self, name: &str) -> bool {
+        let mut kinds = self.sources.iter().filter_map(|(_, contents)| contents.kind(name));
+        kinds.any(KindContents::may_delete)
+    }
+
+    /// The segments that have anything of a kind, and how many entries.
+    pub(crate) fn counts(&self, name: &str) -> impl Iterator<Item = (SegmentId, u64)> {
+        let of_kind = |contents: &Contents| contents.kind(name).map(|kind| kind.count);
+        self.sources.iter().filter_map(move |(id, contents)| Some((*id, of_kind(contents)?)))
     }
 
     /// The merge of one kind.

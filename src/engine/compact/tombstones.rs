@@ -45,7 +45,9 @@ impl Tombstones {
         inputs: &[SegmentId],
     ) -> Result<Tombstones> {
         let mut kinds: Vec<OfKind<'_>> =
-            merge.kinds().into_iter().filter_map(|name| of_kind(merge, name)).collect();
+            (merge.kinds().into_iter().filter(|name| merge.may_delete(name)))
+                .filter_map(|name| of_kind(merge, name))
+                .collect();
         let newest = kinds.iter().flat_map(OfKind::all).map(|t| t.revision).max();
         let mut found = Tombstones::default();
         let Some(newest) = newest else { return Ok(found) };
