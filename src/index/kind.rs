@@ -66,7 +66,7 @@ pub(super) struct Recent {
     /// How many changes were ever made.
     pub(super) pushed: u64,
     history: History,
-    usage: Usage,
+    pub(super) usage: Usage,
 }
 
 /// What a delete has taken out. Drop it when no lock is held: there may be much to free.
@@ -195,22 +195,24 @@ impl Kind {
     /// Whether the record of `id` that was put at `revision` and lies at `place` is the key's
     /// present one. One look at the point table.
     pub(crate) fn is_at(&self, id: Hashed<'_>, revision: u64, place: Place) -> bool {
-        let covering = self.stale.covering();
-        self.points.contains(id.hash, place) && !covers(&covering, id.id, revision)
+        self.is_at_under(&self.covering(), id, revision, place)
     }
 
-    /// Points `id`, which is at `old`, to a copy of the same record. Its bytes were noted as dead.
-    /// That is no change: snapshots see the copy, too. The caller has made sure that `old` is still
-    /// where it is.
-    pub(crate) fn relocate(&self, id: &[u8], new: Location, old: Location, snapshots: &Snapshots) {
-        let id = self.hashed(id);
-        let mut recent = self.recent.write();
-        recent.usage.note_live(new);
-        recent.usage.bury(old);
-        let waiting = self.change(&mut recent, id, Some(new), Some(old), snapshots);
-        drop(recent);
-        self.point_to(id.hash, new.place, Some(old));
-        self.merge_if_due(waiting);
+    /// The prefix deletes that hide slots, for those who look at many. Before any slot is read.
+    pub(super) fn covering(&self) -> Covering {
+        self.stale.covering()
+    }
+
+    /// The same as [`is_at`](Kind::is_at), with what hides slots at hand.
+    #[inline]
+    pub(super) fn is_at_under(
+        &self,
+        covering: &Covering,
+        id: Hashed<'_>,
+        revision: u64,
+        place: Place,
+    ) -> bool {
+        self.points.contains(id.hash, place) && !covers(covering, id.id, revision)
     }
 
     /// A segment was written that has `bytes` of the kind, none of them live yet, from puts between
@@ -229,7 +231,7 @@ impl Kind {
         self.recent.write().usage.forget(segment);
     }
 
-    fn change(
+    pub(super) fn change(
         &self,
         recent: &mut Recent,
         id: Hashed<'_>,
@@ -251,7 +253,7 @@ impl Kind {
         Waiting { changes: recent.fresh.len(), id_bytes: recent.fresh.id_bytes(), count }
     }
 
-    fn point_to(&self, hash: u64, new: Place, old: Option<Location>) {
+    pub(super) fn point_to(&self, hash: u64, new: Place, old: Option<Location>) {
         match old {
             Some(old) => {
                 let replaced = self.points.replace(hash, old.place, new);

@@ -136,6 +136,15 @@ impl Leaf {
         self.bytes[start..start + LOCATION_LEN].copy_from_slice(&encode(location));
     }
 
+    /// Changes where `id` is, if it is at `from`.
+    pub(super) fn relocate(&mut self, id: &[u8], from: Location, to: Location) -> bool {
+        let at = self.search(id).ok().filter(|at| self.location(*at) == from);
+        if let Some(at) = at {
+            self.set_location(at, to);
+        }
+        at.is_some()
+    }
+
     #[inline]
     pub(super) fn entry(&self, at: usize) -> Entry<'_> {
         Entry { prefix: self.prefix(), suffix: self.suffix(at), location: self.location(at) }

@@ -51,6 +51,12 @@ impl Leaves {
         self.map.range::<[u8], _>(upto).next_back().map(|(first, leaf)| (&**first, leaf))
     }
 
+    /// The leaf that has `id`, if any has.
+    pub(super) fn leaf_of_mut(&mut self, id: &[u8]) -> Option<&mut Leaf> {
+        let upto = (Bound::Unbounded, Bound::Included(id));
+        self.map.range_mut::<[u8], _>(upto).next_back().map(|(_, leaf)| leaf)
+    }
+
     pub(super) fn find(&self, id: &[u8]) -> Option<Location> {
         let (_, leaf) = self.leaf_of(id)?;
         leaf.search(id).ok().map(|at| leaf.location(at))

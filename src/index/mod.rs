@@ -29,6 +29,7 @@ mod merger;
 mod ordered;
 mod points;
 mod range;
+mod relocate;
 mod run;
 mod scan;
 mod settle;
@@ -48,6 +49,7 @@ pub(crate) use chunk::Chunk;
 pub(crate) use history::Earlier;
 pub(crate) use kind::Kind;
 use merger::Merger;
+pub(crate) use relocate::Move;
 pub(crate) use run::Hashed;
 pub(crate) use snapshots::Snapshots;
 

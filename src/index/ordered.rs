@@ -28,6 +28,11 @@ impl Ordered {
         &self.leaves
     }
 
+    /// The leaves, in which only locations may be changed, of entries that no change waits for.
+    pub(super) fn leaves_mut(&mut self) -> &mut Leaves {
+        &mut self.leaves
+    }
+
     /// An order of ids that are all in leaves.
     pub(super) fn settled_with(leaves: Leaves) -> Ordered {
         Ordered { leaves, ..Ordered::default() }

@@ -10,7 +10,7 @@ use crate::format::contents::Contents;
 use crate::format::location::{Location, Place, SegmentId};
 use crate::format::manifest::SegmentEntry;
 use crate::format::names;
-use crate::index::Kind;
+use crate::index::{Kind, Move};
 use crate::log::segment::Segment;
 use crate::state::{Effect, Order, State, overlay_key};
 use crate::zoo::{Bug, planted, unless};
@@ -48,12 +48,22 @@ pub(super) fn publish(state: &State, inputs: &[SegmentId], copy: Finished) -> Re
     moved
 }
 
-/// An entry to be moved.
-struct Move {
-    id: Vec<u8>,
-    revision: u64,
-    from: Location,
-    to: Location,
+/// Entries to be moved, side by side in one arena.
+#[derive(Default)]
+struct Moving {
+    ids: Vec<u8>,
+    /// Of each: where its id ends, its revision, and whence and whither.
+    moves: Vec<(usize, u64, Location, Location)>,
+}
+
+impl Moving {
+    fn moves(&self) -> impl Iterator<Item = Move<'_>> {
+        let mut id_from = 0;
+        self.moves.iter().map(move |&(id_end, revision, from, to)| {
+            let id = &self.ids[std::mem::replace(&mut id_from, id_end)..id_end];
+            Move { id, revision, from, to }
+        })
+    }
 }
 
 fn move_kind(
@@ -69,7 +79,7 @@ fn move_kind(
     };
     let mut entries = contents.entries(of_kind);
     let mut from = from.iter().copied();
-    let mut batch = Vec::with_capacity(MOVES_PER_HOLD);
+    let mut moving = Moving::default();
     while entries.step().expect("contents were gone through when they were made or read") {
         let fields = entries.fields();
         if fields.delete {
@@ -79,28 +89,29 @@ fn move_kind(
         let to = Location { place, len: fields.len };
         let Some(from) = from.next() else { break };
         debug_assert!(inputs.contains(&from.place.segment));
-        batch.push(Move { id: entries.id().to_vec(), revision: fields.revision, from, to });
-        if batch.len() == MOVES_PER_HOLD {
-            move_batch(state, kind, &mut batch)?;
+        moving.ids.extend_from_slice(entries.id());
+        moving.moves.push((moving.ids.len(), fields.revision, from, to));
+        if moving.moves.len() == MOVES_PER_HOLD {
+            move_some(state, kind, &mut moving)?;
         }
     }
-    move_batch(state, kind, &mut batch)
+    move_some(state, kind, &mut moving)
 }
 
 /// Moves entries that still point where they did.
 ///
 /// Under the order lock, so that no commit is between finding a key's place and putting another
 /// there: its change would be made to a place that is no longer the key's.
-fn move_batch(state: &State, kind: &Arc<Kind>, batch: &mut Vec<Move>) -> Result<()> {
+fn move_some(state: &State, kind: &Arc<Kind>, moving: &mut Moving) -> Result<()> {
     let mut order = state.lock_order()?;
     let guard = state.apply.lock();
-    for Move { id, revision, from, to } in batch.drain(..) {
-        if kind.is_at(kind.hashed(&id), revision, from.place) || planted(Bug::MoveOverNewer) {
-            kind.relocate(&id, to, from, state.index.snapshots());
-            follow(&mut order, kind, &id, from, to);
-        }
-    }
+    kind.relocate(moving.moves(), state.index.snapshots(), |one| {
+        follow(&mut order, kind, one.id, one.from, one.to);
+    });
     drop(guard);
+    drop(order);
+    moving.ids.clear();
+    moving.moves.clear();
     Ok(())
 }
 

@@ -158,10 +158,14 @@ impl Model {
         assert!(self.kind.is_at(self.kind.hashed(&id), record.1, old.place));
         let new = self.location(&id);
         assert!(!self.kind.is_at(self.kind.hashed(&id), record.1, new.place));
+        let revision = record.1;
         self.records.insert(new.place, record);
         let segment = new.place.segment;
         self.kind.note_segment(segment, new.len_bytes(), 0, 0);
-        self.kind.relocate(&id, new, old, self.index.snapshots());
+        let moves = [Move { id: &id, revision, from: old, to: new }];
+        let mut moved = 0;
+        self.kind.relocate(moves.into_iter(), self.index.snapshots(), |_| moved += 1);
+        assert_eq!(moved, 1);
         self.now.insert(id.clone(), new);
         // Snapshots that saw the same record see the copy.
         for (_, _, ids) in &mut self.snapshots {
