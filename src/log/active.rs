@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use crate::error::{Error, Result};
 use crate::format::record::{self, FramePlace, FrameType, Header, MAX_HEADER_LEN, Record};
+use crate::log::room::Room;
 use crate::log::segment::Segment;
 use crate::log::tail::{MAX_UNWRITTEN_LEN, Tail};
 use crate::zoo::{Bug, planted};
@@ -18,27 +19,21 @@ const BLOCK_LEN: usize = 256 << 10;
 const MAX_SPARES: usize = 3;
 /// Pieces from this size on are written from where they are, not gathered first.
 const GATHER_LEN: usize = 64 << 10;
-/// The steps in which the file's room is allocated ahead of its end.
-const MIN_RESERVE: u64 = 64 << 10;
-const MAX_RESERVE: u64 = 4 << 20;
-const TIGHT_RESERVE: u64 = 4 << 10;
 /// Room that is kept behind every commit for a watermark frame and the end frame.
 pub(crate) const TRAILER_LEN: u64 = 128;
 
 /// The end of the log. One at a time, under the order lock.
 ///
-/// `written <= tailed <= end <= reserved`: the file has the bytes below `written`, the kernel those
-/// below `tailed` (the tail file has the difference), and readers all below `end`. The tail
-/// file may have a commit just before readers do.
+/// `written <= tailed <= end`: the file has the bytes below `written`, the kernel those below
+/// `tailed` (the tail file has the difference), and readers all below `end`. The tail file may have
+/// a commit just before readers do.
 #[derive(Debug)]
 pub(crate) struct Active {
     pub(crate) segment: Arc<Segment>,
     end: u64,
     written: u64,
     tailed: u64,
-    reserved: u64,
-    /// The disk had no room for a step ahead: from then on steps are small.
-    tight: bool,
+    room: Room,
     block: BytesMut,
     /// The blocks before, to be used again: their pages are there, and some are in the cache.
     spares: VecDeque<BytesMut>,
@@ -54,8 +49,7 @@ impl Active {
             end,
             written: end,
             tailed: end,
-            reserved: end,
-            tight: false,
+            room: Room::upto(end),
             block: BytesMut::new(),
             spares: VecDeque::new(),
             gathered: Vec::new(),
@@ -90,27 +84,7 @@ impl Active {
     /// Allocates the file's blocks for `len` more bytes and a step ahead, so that a full disk shows
     /// before anything is ordered.
     pub(crate) fn reserve(&mut self, len: u64) -> Result<()> {
-        let need = self.end + len + TRAILER_LEN;
-        if need <= self.reserved {
-            return Ok(());
-        }
-        let step = match self.tight {
-            true => TIGHT_RESERVE,
-            false => self.end.clamp(MIN_RESERVE, MAX_RESERVE),
-        };
-        let want = (need + step).min(self.segment.capacity).max(need);
-        let reserve = |to: u64| self.segment.file.reserve(self.reserved, to - self.reserved);
-        // Near the end of the disk what is needed may still fit where the step ahead does not.
-        let reserved = match reserve(want) {
-            Ok(()) => want,
-            Err(_) => {
-                self.tight = true;
-                reserve(need).map_err(|e| Error::io("reserve", &self.segment.path, e))?;
-                need
-            }
-        };
-        self.reserved = reserved;
-        Ok(())
+        self.room.reserve(&self.segment, self.end, len)
     }
 
     /// Encodes one frame at the end of what [`seal`](Active::seal) will make one piece of.
@@ -265,11 +239,7 @@ impl Active {
 
     /// Gives the room ahead of the end back to the file system.
     pub(crate) fn trim(&mut self) -> Result<()> {
-        self.reserved = self.end;
-        self.segment
-            .file
-            .set_len(self.end)
-            .map_err(|e| Error::io("truncate", &self.segment.path, e))
+        self.room.trim(&self.segment, self.end)
     }
 
     fn failed(&self, source: std::io::Error) -> Error {

@@ -2,6 +2,7 @@
 //! them all. Records go in at the end and are read by location; what they mean is not known here.
 
 pub(crate) mod active;
+pub(crate) mod aside;
 pub(crate) mod contents;
 mod covering;
 pub(crate) mod gather;
@@ -9,6 +10,7 @@ pub(crate) mod hint;
 pub(crate) mod manifest;
 pub(crate) mod merge;
 pub(crate) mod reserve;
+mod room;
 pub(crate) mod scan;
 pub(crate) mod segment;
 pub(crate) mod segments;

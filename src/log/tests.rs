@@ -10,6 +10,7 @@ use crate::format::location::{Location, SegmentId};
 use crate::format::manifest::Sealed;
 use crate::format::record::{self, FramePlace, FrameType, Record};
 use crate::log::active::Active;
+use crate::log::aside::Aside;
 use crate::log::merge::Merge;
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
@@ -266,4 +267,45 @@ fn frames_are_read_whole_while_the_file_grows_and_nothing_behind_them_is_lent() 
     segment.end();
     check(&places, active.end());
     assert_eq!(segment.window().len() as u64, active.end());
+}
+
+/// Large records, small ones, and one longer than a piece that is written: what was summed up on
+/// the way is what the file holds.
+#[test]
+fn what_is_written_aside_is_summed_up_as_it_is_read() {
+    let mut random = Random(31);
+    let segments = Segments::new(Arc::new(MemoryDisk::default()), [7; 16], false);
+    let segment = segments.create(SegmentId(3), 1 << 30, 64 << 20).expect("there is room");
+    let mut aside = Aside::new(segment.clone());
+    let mut len = 0;
+    for nth in 0..400u64 {
+        let value = vec![nth as u8; random.below(30_000) + if nth == 200 { 5 << 20 } else { 0 }];
+        let (id, place) = (
+            format!("{nth:05}"),
+            FramePlace {
+                watermark: Some(8),
+                left: random.below(9) as u64 * 8,
+                start: random.below(2) == 0,
+                sync: true,
+            },
+        );
+        let record = Record {
+            frame_type: FrameType::Put,
+            revision: 1 + nth * 7 % 400,
+            time: nth as i64,
+            kind: KINDS[nth as usize / 150].as_bytes(),
+            id: id.as_bytes(),
+            value: &value,
+        };
+        let mut frame = bytes::BytesMut::new();
+        record::encode(&mut frame, 5, 80 * nth + 8, &place, &record);
+        let header = record::decode(&frame, 5, 80 * nth + 8).expect("it was encoded here");
+        assert!(aside.has_room(header.frame_len()));
+        len += aside.copy(&header, &frame).expect("it is written");
+    }
+    let (contents, sealed) = aside.finish().expect("it is written");
+    assert_eq!(segment.len(), segment.first + len);
+    let (read, read_sealed) = Contents::read(&segment, segment.len()).expect("all is sound");
+    assert_eq!((contents.totals, contents.payload()), (read.totals, read.payload()));
+    assert_eq!(sealed, read_sealed);
 }

@@ -7,6 +7,8 @@ mod backup_sweeps;
 mod cli;
 #[cfg(feature = "sim")]
 mod compaction;
+#[cfg(feature = "sim")]
+mod compaction_large;
 mod concurrency;
 mod contract;
 #[cfg(feature = "sim")]

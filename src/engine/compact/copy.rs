@@ -1,38 +1,53 @@
-//! Records of the inputs are copied, as they are, into a segment of their own.
+//! Records of the inputs are copied, as they are, into segments of their own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::disk::File;
+use super::batch::{Batch, Record};
+use super::pace::Pace;
+use super::publish::publish;
 use crate::engine::roll;
 use crate::error::{Error, Result};
+use crate::event::event;
 use crate::format::contents::Contents;
-use crate::format::location::{Location, UNIT};
+use crate::format::location::{Location, SegmentId, UNIT};
 use crate::format::manifest::Sealed;
 use crate::format::names;
-use crate::format::record::{self, FramePlace, Header};
+use crate::format::record::Header;
 use crate::format::segment::HEADER_LEN;
 use crate::index::Kind;
-use crate::log::active::{Active, TRAILER_LEN};
+use crate::log::active::TRAILER_LEN;
+use crate::log::aside::Aside;
 use crate::log::segment::Segment;
 use crate::state::State;
+use crate::state::compaction::{Damaged, LiveRecord, Needed};
+use crate::sync::atomic::Ordering;
 use crate::zoo::{Bug, unless};
 
-/// What is copied reaches the file in pieces of this size: a large page.
-const FLUSH_LEN: u64 = 2 << 20;
-/// And the disk: a sync of all at once would hold up those of commits.
+/// What is written is synced in steps: all of it at once would hold up the syncs of commits.
 const SYNC_LEN: u64 = 8 << 20;
 
-/// Each copied frame is a commit of its own, and says nothing about the log.
-const PLACE: FramePlace = FramePlace { watermark: None, left: 0, start: true, sync: false };
-
-/// A segment that is being written by a run.
-pub(super) struct Output<'a> {
+/// Takes what a run copies, batch by batch, and publishes it, segment by segment.
+pub(super) struct Copier<'a> {
     state: &'a State,
-    active: Active,
+    inputs: &'a [SegmentId],
+    /// The segments that tombstones are needed for.
+    needed_by: &'a BTreeSet<SegmentId>,
+    /// Inputs with a tombstone that is needed, and damaged.
+    pub(super) kept: BTreeSet<SegmentId>,
+    output: Option<Output<'a>>,
+    pace: Pace,
+}
+
+/// A segment that is being written.
+struct Output<'a> {
+    state: &'a State,
+    aside: Aside,
     synced: u64,
     moves: Vec<Moves>,
-    pub(super) tombstone_bytes: u64,
-    finished: bool,
+    tombstone_bytes: u64,
+    /// Not there any more once it is whole.
+    file: Unfinished<'a>,
 }
 
 /// The puts of one kind that were copied, in the order of ids: where they were.
@@ -41,120 +56,151 @@ pub(super) struct Moves {
     pub(super) from: Vec<Location>,
 }
 
-/// A segment that is written, synced and read back.
+/// A segment that is written and synced.
 pub(super) struct Finished {
     pub(super) segment: Arc<Segment>,
     pub(super) sealed: Sealed,
     pub(super) contents: Contents,
     pub(super) moves: Vec<Moves>,
-    pub(super) tombstone_bytes: u64,
 }
 
-/// A record that was read back and is sound.
-pub(super) struct Sound {
-    header: Header,
-    bytes: Vec<u8>,
-}
+impl<'a> Copier<'a> {
+    pub(super) fn new(
+        state: &'a State,
+        inputs: &'a [SegmentId],
+        needed_by: &'a BTreeSet<SegmentId>,
+        gentle: bool,
+    ) -> Copier<'a> {
+        let (kept, pace) = (BTreeSet::new(), Pace::new(state, gentle));
+        Copier { state, inputs, needed_by, kept, output: None, pace }
+    }
 
-/// Reads a record of a key by `pread`, all of it checked; the reason if it is not what was written.
-pub(super) fn read(
-    segment: &Segment,
-    location: Location,
-    (kind, id): (&str, &[u8]),
-    revision: u64,
-) -> Result<Result<Sound, String>> {
-    let offset = location.place.offset_bytes();
-    let mut bytes = vec![0; location.len_bytes() as usize];
-    let file: &dyn File = &*segment.file;
-    file.read_exact_at(&mut bytes, offset).map_err(|e| Error::io("read", &segment.path, e))?;
-    Ok(match record::decode(&bytes, segment.salt, segment.position(offset)) {
-        Ok(header) => {
-            let record = header.record(&bytes);
-            let found = (record.kind, record.id, record.revision);
-            match found == (kind.as_bytes(), id, revision) {
-                true => Ok(Sound { header, bytes }),
-                false => Err("another record is in its place".to_owned()),
+    /// Copies what was read, but for what is damaged: its segment stays, and so does the damage,
+    /// for whoever reads it to be told.
+    pub(super) fn copy(&mut self, batch: &Batch) -> Result<()> {
+        for record in batch.records() {
+            let len = record.location.len_bytes();
+            match &record.found {
+                Ok((header, frame)) => self.output(len)?.append(&record, header, frame)?,
+                Err(reason) => self.note_damage(&record, reason),
             }
+            self.pace.go(self.state, len)?;
         }
-        Err(bad) => Err(bad.to_string()),
-    })
+        Ok(())
+    }
+
+    fn note_damage(&mut self, record: &Record<'_>, reason: &str) {
+        let Record { location: Location { place, .. }, revision, tombstone, .. } = *record;
+        let reason = format!("at byte {}, {reason}", place.offset_bytes());
+        let live =
+            || LiveRecord { kind: record.kind.clone(), id: record.id.into(), revision, place };
+        let live = (!tombstone).then(live);
+        leave_alone(self.state, place.segment, reason, live);
+        if tombstone {
+            // Nothing lives there, but its hint still says what was deleted.
+            self.kept.insert(place.segment);
+        }
+    }
+
+    /// The segment that the next record, of `len` bytes, goes to.
+    fn output(&mut self, len: u64) -> Result<&mut Output<'a>> {
+        if self.output.as_ref().is_some_and(|output| !output.aside.has_room(len)) {
+            self.finish()?;
+        }
+        let output = match self.output.take() {
+            Some(output) => output,
+            None => Output::create(self.state, len)?,
+        };
+        Ok(self.output.insert(output))
+    }
+
+    /// Publishes what was copied last.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        let Some(output) = self.output.take() else { return Ok(()) };
+        let bytes = output.tombstone_bytes;
+        let copy = output.finish()?;
+        let id = copy.segment.id;
+        let counters = &self.state.compaction.counters;
+        counters.copied_bytes.fetch_add(copy.sealed.length, Ordering::Relaxed);
+        publish(self.state, self.inputs, copy)?;
+        if bytes > 0 {
+            let needed = Needed { bytes, by: self.needed_by.clone() };
+            self.state.compaction.findings.lock().needed.insert(id, needed);
+        }
+        Ok(())
+    }
+}
+
+/// Has a segment be left alone from now on.
+pub(super) fn leave_alone(state: &State, id: SegmentId, reason: String, live: Option<LiveRecord>) {
+    event!(error, "segment {} can't be compacted: {reason}", id.0);
+    state.compaction.findings.lock().damaged.insert(id, Damaged { reason, live });
 }
 
 impl<'a> Output<'a> {
     /// Makes a segment for records of which the first has `len` bytes.
-    pub(super) fn create(state: &'a State, len: u64) -> Result<Output<'a>> {
-        let need = HEADER_LEN + len + TRAILER_LEN + UNIT;
+    fn create(state: &'a State, len: u64) -> Result<Output<'a>> {
+        let need = HEADER_LEN + len + TRAILER_LEN;
         let capacity = state.options.segment_size.max(need).next_multiple_of(UNIT);
         let (id, base) = roll::take_number(state, capacity)?;
         let segment = state.segments.create(id, base, capacity)?;
-        let first = segment.first;
-        let active = Active::new(segment, first);
-        let (moves, synced) = (Vec::new(), first);
-        Ok(Output { state, active, synced, moves, tombstone_bytes: 0, finished: false })
+        let (file, synced) = (Unfinished { state, id: Some(id) }, segment.first);
+        let (aside, moves) = (Aside::new(segment), Vec::new());
+        Ok(Output { state, aside, synced, moves, tombstone_bytes: 0, file })
     }
 
-    /// Whether a record of `len` bytes fits.
-    pub(super) fn has_room(&self, len: u64) -> bool {
-        // A frame's place may grow, by less than its least length.
-        self.active.has_room(len + UNIT)
-    }
-
-    /// Copies a put that lies at `from`.
-    pub(super) fn put(&mut self, kind: &Arc<Kind>, from: Location, record: &Sound) -> Result<()> {
-        self.append(record)?;
-        match self.moves.last_mut() {
-            Some(last) if Arc::ptr_eq(&last.kind, kind) => last.from.push(from),
-            _ => self.moves.push(Moves { kind: kind.clone(), from: vec![from] }),
+    fn append(&mut self, record: &Record<'_>, header: &Header, frame: &[u8]) -> Result<()> {
+        let len = self.aside.copy(header, frame)?;
+        if record.tombstone {
+            self.tombstone_bytes += len;
+        } else {
+            match self.moves.last_mut() {
+                Some(last) if Arc::ptr_eq(&last.kind, record.kind) => {
+                    last.from.push(record.location);
+                }
+                _ => {
+                    let (kind, from) = (record.kind.clone(), vec![record.location]);
+                    self.moves.push(Moves { kind, from });
+                }
+            }
         }
-        Ok(())
-    }
-
-    /// Copies a tombstone.
-    pub(super) fn tombstone(&mut self, record: &Sound) -> Result<()> {
-        self.tombstone_bytes += self.append(record)?;
-        Ok(())
-    }
-
-    fn append(&mut self, record: &Sound) -> Result<u64> {
-        self.active.reserve(record.header.frame_len() + UNIT)?;
-        let (_, len) = self.active.copy(&PLACE, &record.header, &record.bytes);
-        self.active.flush_units(FLUSH_LEN)?;
-        let written = self.active.end() - self.active.unwritten();
+        let written = self.aside.written();
         if written - self.synced >= SYNC_LEN {
-            self.sync()?;
+            sync(&self.aside.segment)?;
             self.synced = written;
         }
-        Ok(len)
+        Ok(())
     }
 
-    /// Makes it durable, name and all, and reads it back.
-    pub(super) fn finish(mut self) -> Result<Finished> {
-        self.active.flush()?;
-        self.active.trim()?;
-        self.sync()?;
+    /// Makes it durable, name and all.
+    fn finish(mut self) -> Result<Finished> {
+        let segment = self.aside.segment.clone();
+        let (contents, mut sealed) = self.aside.finish()?;
+        sealed.ordered = true;
+        sync(&segment)?;
         let disk = &self.state.disk;
         let named = unless(Bug::CopyNameNotSynced, || disk.sync_dir());
         named.map_err(|e| Error::io("sync", disk.path(), e))?;
-        let segment = self.active.segment.clone();
-        let (contents, mut sealed) = Contents::read(&segment, self.active.end())?;
-        sealed.ordered = true;
-        self.finished = true;
-        let (moves, tombstone_bytes) = (std::mem::take(&mut self.moves), self.tombstone_bytes);
-        Ok(Finished { segment, sealed, contents, moves, tombstone_bytes })
-    }
-
-    fn sync(&self) -> Result<()> {
-        let segment = &self.active.segment;
-        let synced = unless(Bug::CopyNotSynced, || segment.file.sync());
-        synced.map_err(|e| Error::io("sync", &segment.path, e))
+        self.file.id = None;
+        Ok(Finished { segment, sealed, contents, moves: self.moves })
     }
 }
 
-impl Drop for Output<'_> {
-    /// What was not finished is part of no store.
+fn sync(segment: &Segment) -> Result<()> {
+    let synced = unless(Bug::CopyNotSynced, || segment.file.sync());
+    synced.map_err(|e| Error::io("sync", &segment.path, e))
+}
+
+/// What was not finished is part of no store: its file goes when this is dropped.
+struct Unfinished<'a> {
+    state: &'a State,
+    id: Option<SegmentId>,
+}
+
+impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        if !self.finished {
-            let _ = self.state.disk.remove(&names::segment(self.active.segment.id));
+        if let Some(id) = self.id {
+            let _ = self.state.disk.remove(&names::segment(id));
         }
     }
 }

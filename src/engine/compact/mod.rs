@@ -4,7 +4,7 @@
 //! copies what is live, and tombstones that are needed still, to new segments, points the index to
 //! the copies, and retires the inputs. In this order:
 //!
-//! 1. `copy`: a copy is written, synced, and read back.
+//! 1. `batch` and `copy`: what is needed is read and checked, and a copy written and synced.
 //! 2. `publish`: the manifest names it, beside the inputs. From here on a record may stand in two
 //!    segments; it is the same record, so it doesn't matter which one a crash leaves to be found.
 //! 3. Each entry of the index that still points to an input moves to the copy.
@@ -13,7 +13,10 @@
 //!
 //! A crash, an error or a close in between leaves a sound store with more dead bytes.
 
+mod batch;
 mod copy;
+mod handover;
+mod pace;
 pub(crate) mod plan;
 mod publish;
 mod run;

@@ -1,12 +1,13 @@
 //! One run: a few segments in, what is live of them out.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use super::batch::Batch;
 use super::contents;
-use super::copy::{self, Output, Sound};
-use super::publish::{publish, retire};
+use super::copy::{Copier, leave_alone};
+use super::handover::Handover;
+use super::pace::Pace;
+use super::publish::retire;
 use super::tombstones::{Tombstones, place_of};
 use crate::error::{Error, Result};
 use crate::event::event;
@@ -15,30 +16,15 @@ use crate::format::location::{Location, SegmentId};
 use crate::index::Kind;
 use crate::log::merge::Merge;
 use crate::state::State;
-use crate::state::compaction::{Damaged, LiveRecord, Needed};
 use crate::sync::atomic::Ordering;
-use crate::sync::thread;
+use crate::sync::{processors, thread};
 use crate::zoo::{Bug, planted};
 
-/// How much is copied between two looks at what else goes on.
-const STEP_LEN: u64 = 1 << 20;
-/// The longest rest between two of them.
-const MAX_REST: Duration = Duration::from_millis(50);
-
-/// A run under way.
-struct Run<'a> {
-    state: &'a State,
-    inputs: &'a [SegmentId],
-    tombstones: Tombstones,
-    /// Inputs with a tombstone that is needed, and damaged.
-    kept: BTreeSet<SegmentId>,
-    output: Option<Output<'a>>,
-    /// Rests as long as it works, so that commits and reads keep half of the machine.
-    gentle: bool,
-    step: u64,
-    step_began: Instant,
-    commits: u64,
-}
+/// About how much is read before it is copied. The more it is, the closer together lie what is
+/// read; a run that was asked for has three times as much in memory.
+const BATCH_LEN: u64 = 16 << 20;
+/// From so many bytes on it pays to read in one thread and to write in another.
+const WORTHWHILE: u64 = if cfg!(all(test, kindlog_shuttle)) { 0 } else { 4 << 20 };
 
 /// Compacts `inputs`, which are sealed. One run at a time.
 pub(super) fn run(state: &State, inputs: &[SegmentId], gentle: bool) -> Result<()> {
@@ -53,28 +39,52 @@ pub(super) fn run(state: &State, inputs: &[SegmentId], gentle: bool) -> Result<(
     drop(state.lock_order()?);
     let merge = Merge::new(held.iter().map(|(id, contents)| (*id, contents)).collect());
     let tombstones = Tombstones::find(state, &merge, &inputs)?;
-    let commits = state.counters.commits.load(Ordering::Relaxed);
-    let mut run = Run {
+    let mut copier = Copier::new(state, &inputs, &tombstones.by, gentle);
+    let reader = Reader {
         state,
-        inputs: &inputs,
-        tombstones,
-        kept: BTreeSet::new(),
-        output: None,
-        gentle,
-        step: 0,
-        step_began: Instant::now(),
-        commits,
+        merge: &merge,
+        tombstones: &tombstones,
+        batch: Batch::default(),
+        pace: Pace::new(state, gentle),
     };
-    for name in merge.kinds() {
-        run.kind(&merge, name)?;
+    let len: u64 = held.iter().map(|(_, contents)| contents.totals.length).sum();
+    match !gentle && len >= WORTHWHILE && processors() > 1 {
+        true => side_by_side(reader, &mut copier)?,
+        false => reader.read_all(|batch| {
+            copier.copy(&batch)?;
+            Ok(batch)
+        })?,
     }
-    run.finish_output()?;
-    let reclaimed = retire(state, &held, &run.kept)?;
+    copier.finish()?;
+    let reclaimed = retire(state, &held, &copier.kept)?;
     let counters = &state.compaction.counters;
     counters.runs.fetch_add(1, Ordering::Relaxed);
     counters.reclaimed_bytes.fetch_add(reclaimed, Ordering::Relaxed);
     event!(debug, "compacted {} segments of {reclaimed} bytes", inputs.len());
     Ok(())
+}
+
+/// Reads in this thread and writes in another one.
+fn side_by_side(reader: Reader<'_>, copier: &mut Copier<'_>) -> Result<()> {
+    let handover = Handover::default();
+    let (giving, taking) = (handover.end(), handover.end());
+    thread::scope(|scope| {
+        let copying = scope.spawn(move || {
+            let mut used = None;
+            while let Some(batch) = taking.take(used.take()) {
+                copier.copy(&batch)?;
+                used = Some(batch);
+            }
+            Ok(())
+        });
+        // If nobody takes it any more, whoever did says why.
+        let read = reader.read_all(|batch| giving.give(batch).ok_or(Error::Closed));
+        drop(giving);
+        match copying.join() {
+            Ok(copied) => copied.and(read),
+            Err(panicked) => std::panic::resume_unwind(panicked),
+        }
+    })
 }
 
 /// The contents of the inputs that can be compacted. The others are left alone from then on.
@@ -98,120 +108,80 @@ fn read_inputs(state: &State, inputs: &[SegmentId]) -> Result<Vec<(SegmentId, Co
     Ok(held)
 }
 
-fn leave_alone(state: &State, id: SegmentId, reason: String, live: Option<LiveRecord>) {
-    event!(error, "segment {} can't be compacted: {reason}", id.0);
-    state.compaction.findings.lock().damaged.insert(id, Damaged { reason, live });
+/// Goes through the inputs in the order of keys, and reads what is needed of them.
+struct Reader<'a> {
+    state: &'a State,
+    merge: &'a Merge<'a>,
+    tombstones: &'a Tombstones,
+    batch: Batch,
+    pace: Pace,
 }
 
-impl<'a> Run<'a> {
-    fn kind(&mut self, merge: &Merge<'_>, name: &str) -> Result<()> {
+impl Reader<'_> {
+    /// Has each batch copied by `copy`, which returns one to be used again.
+    fn read_all(mut self, mut copy: impl FnMut(Batch) -> Result<Batch>) -> Result<()> {
+        for name in self.merge.kinds() {
+            self.read_kind(name, &mut copy)?;
+        }
+        self.hand_on(&mut copy)
+    }
+
+    fn read_kind(
+        &mut self,
+        name: &str,
+        copy: &mut impl FnMut(Batch) -> Result<Batch>,
+    ) -> Result<()> {
         let kind = self.state.index.kind_or_create(name).clone();
-        let mut entries = merge.kind(name);
+        let mut entries = self.merge.kind(name);
         for tombstone in entries.prefixes().to_vec() {
             let place = place_of(&tombstone);
             if self.tombstones.has(place) && !planted(Bug::DropPrefixTombstones) {
-                let location = Location { place, len: tombstone.fields.len };
-                let key = (name, tombstone.prefix);
-                self.tombstone(location, key, tombstone.fields.revision)?;
+                let (location, revision) =
+                    (Location { place, len: tombstone.fields.len }, tombstone.fields.revision);
+                self.want(&kind, tombstone.prefix, (revision, location, true), copy)?;
             }
         }
+        // What all lives in needs no look for each record.
+        let lives = |(id, count): &(SegmentId, u64)| kind.live_in(*id) == *count;
+        let live: Vec<SegmentId> =
+            self.merge.counts(name).filter(lives).map(|(id, _)| id).collect();
         while let Some(entry) = entries.next() {
-            let (location, key, revision) = (entry.location, (name, entry.id), entry.revision);
-            if entry.delete {
-                if !entry.covered && self.tombstones.has(location.place) {
-                    self.tombstone(location, key, revision)?;
+            let (location, revision) = (entry.location, entry.revision);
+            let needed = match entry.delete {
+                true => !entry.covered && self.tombstones.has(location.place),
+                false => {
+                    live.contains(&location.place.segment)
+                        || kind.is_at(kind.hashed(entry.id), revision, location.place)
                 }
-            } else if kind.is_at(kind.hashed(entry.id), revision, location.place)
-                && let Some(record) = self.read(location, key, revision, Some(&kind))?
-            {
-                self.output(location.len_bytes())?.put(&kind, location, &record)?;
-                self.pace(location.len_bytes())?;
+            };
+            if needed {
+                self.want(&kind, entry.id, (revision, location, entry.delete), copy)?;
             }
         }
         Ok(())
     }
 
-    fn tombstone(&mut self, location: Location, key: (&str, &[u8]), revision: u64) -> Result<()> {
-        let Some(record) = self.read(location, key, revision, None)? else {
-            // Nothing lives there, but its hint still says what was deleted.
-            self.kept.insert(location.place.segment);
-            return Ok(());
-        };
-        self.output(location.len_bytes())?.tombstone(&record)?;
-        self.pace(location.len_bytes())
-    }
-
-    /// Reads a record that is needed: a put that is live, if its kind is told, or a tombstone. If
-    /// it is damaged its segment stays, and so does the damage, for whoever reads it to be told.
-    fn read(
+    /// Adds a record to those that are read next.
+    fn want(
         &mut self,
-        location: Location,
-        key: (&str, &[u8]),
-        revision: u64,
-        live: Option<&Arc<Kind>>,
-    ) -> Result<Option<Sound>> {
-        let place = location.place;
-        let segment = self.state.segments.find(place.segment)?;
-        match copy::read(&segment, location, key, revision)? {
-            Ok(record) => Ok(Some(record)),
-            Err(reason) => {
-                let reason = format!("at byte {}, {reason}", place.offset_bytes());
-                let record = |kind: &Arc<Kind>| LiveRecord {
-                    kind: kind.clone(),
-                    id: key.1.into(),
-                    revision,
-                    place,
-                };
-                leave_alone(self.state, segment.id, reason, live.map(record));
-                Ok(None)
-            }
+        kind: &Arc<Kind>,
+        id: &[u8],
+        (revision, location, tombstone): (u64, Location, bool),
+        copy: &mut impl FnMut(Batch) -> Result<Batch>,
+    ) -> Result<()> {
+        if !self.batch.is_empty() && self.batch.len() + location.len_bytes() > BATCH_LEN {
+            self.hand_on(copy)?;
         }
-    }
-
-    /// The segment that the next record, of `len` bytes, goes to.
-    fn output(&mut self, len: u64) -> Result<&mut Output<'a>> {
-        if self.output.as_ref().is_some_and(|output| !output.has_room(len)) {
-            self.finish_output()?;
-        }
-        let output = match self.output.take() {
-            Some(output) => output,
-            None => Output::create(self.state, len)?,
-        };
-        Ok(self.output.insert(output))
-    }
-
-    fn finish_output(&mut self) -> Result<()> {
-        let Some(output) = self.output.take() else { return Ok(()) };
-        let copy = output.finish()?;
-        let (id, bytes) = (copy.segment.id, copy.tombstone_bytes);
-        let counters = &self.state.compaction.counters;
-        counters.copied_bytes.fetch_add(copy.sealed.length, Ordering::Relaxed);
-        publish(self.state, self.inputs, copy)?;
-        if bytes > 0 {
-            let needed = Needed { bytes, by: self.tombstones.by.clone() };
-            self.state.compaction.findings.lock().needed.insert(id, needed);
-        }
+        self.batch.push(kind, id, revision, location, tombstone);
         Ok(())
     }
 
-    /// Gives way to whoever closes the store; and, now and then, to everybody.
-    fn pace(&mut self, len: u64) -> Result<()> {
-        self.step += len;
-        if self.step < STEP_LEN {
-            return Ok(());
-        }
-        self.step = 0;
-        let compaction = &self.state.compaction;
-        if compaction.signals.stop.load(Ordering::Acquire) {
-            return Err(Error::Closed);
-        }
-        let commits = self.state.counters.commits.load(Ordering::Relaxed);
-        let alone = std::mem::replace(&mut self.commits, commits) == commits;
-        super::worker::note_behind(self.state);
-        if self.gentle && !alone && !compaction.behind.load(Ordering::Relaxed) {
-            thread::sleep(self.step_began.elapsed().min(MAX_REST));
-        }
-        self.step_began = Instant::now();
+    fn hand_on(&mut self, copy: &mut impl FnMut(Batch) -> Result<Batch>) -> Result<()> {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.read(&self.state.segments, |len| self.pace.go(self.state, len))?;
+        batch = copy(batch)?;
+        batch.clear();
+        self.batch = batch;
         Ok(())
     }
 }
