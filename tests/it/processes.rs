@@ -424,3 +424,31 @@ fn a_store_whose_threads_can_not_all_be_started_is_closed_again() {
         assert_eq!(child.hear().as_deref(), Some("12000"), "with {threads}");
     }
 }
+
+/// A child: compacts the store.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_child_that_compacts() {
+    let Some((path, _)) = told() else { return };
+    let store = Options::new().segment_size(1 << 20).open(&path).expect("it has its threads");
+    store.compact().expect("it does without another one");
+    say(&store.count("A").expect("count").to_string());
+}
+
+/// Compacting a larger store panicked where it could not have a second thread.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_compaction_that_can_have_no_thread_beside_it_does_without() {
+    const RECORDS: usize = 6_000;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = store_dir(&dir);
+    let store = Options::new().segment_size(1 << 20).durability(Durability::Os);
+    let store = store.open(&path).expect("open");
+    for n in (0..RECORDS).chain((0..RECORDS).step_by(3)) {
+        store.put("A", &n.to_string(), [n as u8; 1_000]).expect("put");
+    }
+    store.close().expect("close");
+    // As many as a store that is open has, and the test's own.
+    let mut child = Process::with_threads(4, "a_child_that_compacts", &path);
+    assert_eq!(child.hear(), Some(RECORDS.to_string()));
+}

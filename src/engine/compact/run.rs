@@ -17,7 +17,7 @@ use crate::index::Kind;
 use crate::log::merge::Merge;
 use crate::state::State;
 use crate::sync::atomic::Ordering;
-use crate::sync::{processors, thread};
+use crate::sync::{processors, spawn_scoped, thread};
 use crate::zoo::{Bug, planted};
 
 /// About how much is read before it is copied. The more it is, the closer together lie what is
@@ -50,10 +50,7 @@ pub(super) fn run(state: &State, inputs: &[SegmentId], gentle: bool) -> Result<(
     let len: u64 = held.iter().map(|(_, contents)| contents.totals.length).sum();
     match !gentle && len >= WORTHWHILE && processors() > 1 {
         true => side_by_side(reader, &mut copier)?,
-        false => reader.read_all(|batch| {
-            copier.copy(&batch)?;
-            Ok(batch)
-        })?,
+        false => one_by_one(reader, &mut copier)?,
     }
     copier.finish()?;
     let reclaimed = retire(state, &held, &copier.kept)?;
@@ -64,19 +61,30 @@ pub(super) fn run(state: &State, inputs: &[SegmentId], gentle: bool) -> Result<(
     Ok(())
 }
 
-/// Reads in this thread and writes in another one.
+/// Reads and writes in turn.
+fn one_by_one(reader: Reader<'_>, copier: &mut Copier<'_>) -> Result<()> {
+    reader.read_all(|batch| {
+        copier.copy(&batch)?;
+        Ok(batch)
+    })
+}
+
+/// Reads in this thread and writes in another one, if the system lets it have one.
 fn side_by_side(reader: Reader<'_>, copier: &mut Copier<'_>) -> Result<()> {
     let handover = Handover::default();
     let (giving, taking) = (handover.end(), handover.end());
-    thread::scope(|scope| {
-        let copying = scope.spawn(move || {
+    let mut reader = Some(reader);
+    let writes = &mut *copier;
+    let done = thread::scope(|scope| {
+        let copying = spawn_scoped(scope, move || {
             let mut used = None;
             while let Some(batch) = taking.take(used.take()) {
-                copier.copy(&batch)?;
+                writes.copy(&batch)?;
                 used = Some(batch);
             }
             Ok(())
         });
+        let (Ok(copying), Some(reader)) = (copying, reader.take()) else { return Ok(()) };
         // If nobody takes it any more, whoever did says why.
         let read = reader.read_all(|batch| giving.give(batch).ok_or(Error::Closed));
         drop(giving);
@@ -84,7 +92,11 @@ fn side_by_side(reader: Reader<'_>, copier: &mut Copier<'_>) -> Result<()> {
             Ok(copied) => copied.and(read),
             Err(panicked) => std::panic::resume_unwind(panicked),
         }
-    })
+    });
+    match reader {
+        Some(reader) => one_by_one(reader, copier),
+        None => done,
+    }
 }
 
 /// The contents of the inputs that can be compacted. The others are left alone from then on.
