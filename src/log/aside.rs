@@ -63,7 +63,8 @@ impl Aside {
         let (from, position) = (self.buffer.len(), self.segment.position(offset));
         record::encode_copy(&mut self.buffer, self.segment.salt, position, &PLACE, header, bytes);
         let frame = &self.buffer[from..];
-        let header = Header::decode(frame, position)
+        // Once more, as it is written: where it was read from it will be gone.
+        let header = record::decode(frame, self.segment.salt, position)
             .map_err(|bad| Error::corrupt(&self.segment.path, offset, bad.to_string()))?;
         let len = header.frame_len();
         self.builder.add(&self.segment, &Frame { offset, header, bytes: frame })?;
