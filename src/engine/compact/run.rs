@@ -24,7 +24,7 @@ use crate::zoo::{Bug, planted};
 /// read; a run that was asked for has three times as much in memory.
 const BATCH_LEN: u64 = 16 << 20;
 /// From so many bytes on it pays to read in one thread and to write in another.
-const WORTHWHILE: u64 = if cfg!(all(test, kindlog_shuttle)) { 0 } else { 4 << 20 };
+const WORTHWHILE: u64 = if cfg!(all(test, kindlog_shuttle)) { 1 } else { 4 << 20 };
 
 /// Compacts `inputs`, which are sealed. One run at a time.
 pub(super) fn run(state: &State, inputs: &[SegmentId], gentle: bool) -> Result<()> {
