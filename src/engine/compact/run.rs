@@ -62,7 +62,7 @@ pub(super) fn run(state: &State, inputs: &[SegmentId], gentle: bool) -> Result<(
 }
 
 /// Reads and writes in turn.
-fn one_by_one(reader: Reader<'_>, copier: &mut Copier<'_>) -> Result<()> {
+fn one_by_one(mut reader: Reader<'_>, copier: &mut Copier<'_>) -> Result<()> {
     reader.read_all(|batch| {
         copier.copy(&batch)?;
         Ok(batch)
@@ -70,10 +70,9 @@ fn one_by_one(reader: Reader<'_>, copier: &mut Copier<'_>) -> Result<()> {
 }
 
 /// Reads in this thread and writes in another one, if the system lets it have one.
-fn side_by_side(reader: Reader<'_>, copier: &mut Copier<'_>) -> Result<()> {
+fn side_by_side(mut reader: Reader<'_>, copier: &mut Copier<'_>) -> Result<()> {
     let handover = Handover::default();
     let (giving, taking) = (handover.end(), handover.end());
-    let mut reader = Some(reader);
     let writes = &mut *copier;
     let done = thread::scope(|scope| {
         let copying = spawn_scoped(scope, move || {
@@ -84,19 +83,16 @@ fn side_by_side(reader: Reader<'_>, copier: &mut Copier<'_>) -> Result<()> {
             }
             Ok(())
         });
-        let (Ok(copying), Some(reader)) = (copying, reader.take()) else { return Ok(()) };
+        let copying = copying.ok()?;
         // If nobody takes it any more, whoever did says why.
         let read = reader.read_all(|batch| giving.give(batch).ok_or(Error::Closed));
         drop(giving);
         match copying.join() {
-            Ok(copied) => copied.and(read),
+            Ok(copied) => Some(copied.and(read)),
             Err(panicked) => std::panic::resume_unwind(panicked),
         }
     });
-    match reader {
-        Some(reader) => one_by_one(reader, copier),
-        None => done,
-    }
+    done.unwrap_or_else(|| one_by_one(reader, copier))
 }
 
 /// The contents of the inputs that can be compacted. The others are left alone from then on.
@@ -131,7 +127,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// Has each batch copied by `copy`, which returns one to be used again.
-    fn read_all(mut self, mut copy: impl FnMut(Batch) -> Result<Batch>) -> Result<()> {
+    fn read_all(&mut self, mut copy: impl FnMut(Batch) -> Result<Batch>) -> Result<()> {
         for name in self.merge.kinds() {
             self.read_kind(name, &mut copy)?;
         }
