@@ -360,9 +360,8 @@ impl Store {
 
     /// Compacts all there is, now, beyond what [`space_bound`](Options::space_bound) asks for: what
     /// is dead goes, what is live lies in the order of keys. Commits and reads go on meanwhile.
-    /// Copies all live bytes, unless nothing is to be done, with a second thread and up to 48 MiB
-    /// of memory, or three of the largest records; what a snapshot or a `Bytes` holds keeps its
-    /// space.
+    /// Copies all live bytes, unless nothing is to be done, with a second thread and some 64 MiB of
+    /// memory, or a few of the largest records; what a snapshot or a `Bytes` holds keeps its space.
     ///
     /// # Errors
     /// `Io`, of kind `StorageFull` where there is no room for the copy; `Poisoned`, `ReadOnly`;

@@ -165,10 +165,10 @@ impl Batch {
         len: usize,
     ) -> Result<()> {
         let start = self.order[range.start].0.offset_bytes();
-        if piece.len() < len {
+        let alone = range.len() == 1;
+        if piece.len() < len && !alone {
             piece.resize(len, 0);
         }
-        let alone = range.len() == 1;
         if alone || segment.file.read_exact_at(&mut piece[..len], start).is_err() {
             // What can't be read may lie between them, and nobody needs it.
             return range.into_iter().try_for_each(|nth| self.read_alone(segment, nth));
