@@ -309,3 +309,22 @@ fn what_is_written_aside_is_summed_up_as_it_is_read() {
     assert_eq!((contents.totals, contents.payload()), (read.totals, read.payload()));
     assert_eq!(sealed, read_sealed);
 }
+
+/// A copy is not read back before what it was copied from goes: what is wrong in the buffer that is
+/// written has to show there.
+#[test]
+fn what_is_damaged_on_the_way_is_not_written_aside() {
+    let segments = Segments::new(Arc::new(MemoryDisk::default()), [7; 16], false);
+    let segment = segments.create(SegmentId(3), 1 << 30, 64 << 20).expect("there is room");
+    let place = FramePlace { watermark: None, left: 0, start: true, sync: false };
+    let (frame_type, kind) = (FrameType::Put, KINDS[0].as_bytes());
+    let record = Record { frame_type, revision: 7, time: 1, kind, id: b"a", value: &[7; 100] };
+    let mut frame = bytes::BytesMut::new();
+    record::encode(&mut frame, 5, 80, &place, &record);
+    let header = record::decode(&frame, 5, 80).expect("it was encoded here");
+    let mut aside = Aside::new(segment.clone());
+    aside.copy(&header, &frame).expect("it is sound");
+    frame[80] ^= 1;
+    let damaged = aside.copy(&header, &frame).expect_err("a bit of the value is another");
+    assert!(matches!(damaged, crate::Error::Corrupt { .. }), "{damaged}");
+}
