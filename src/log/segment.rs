@@ -190,8 +190,8 @@ impl Segment {
             drop(readable);
             return self.pread_frame(offset, written);
         }
-        let at = readable.recent.partition_point(|(at, _)| *at <= offset);
-        let piece = at.checked_sub(1).and_then(|at| readable.recent.get(at));
+        let piece = begun_at(&readable.recent, offset).checked_sub(1);
+        let piece = piece.and_then(|at| readable.recent.get(at));
         match piece {
             Some((at, bytes)) if offset - at < bytes.len() as u64 => {
                 Ok(bytes.slice((offset - at) as usize..))
@@ -217,5 +217,55 @@ impl Segment {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         self.file.read_exact_at(buf, offset).map_err(|e| Error::io("read", &self.path, e))
+    }
+}
+
+/// How many of the pieces begin at or before `offset`. They are much alike in length, so it is
+/// looked for where it would be if they were of one length, and around there: nearly always two
+/// looks, where halving takes one for each bit of their number.
+fn begun_at(pieces: &VecDeque<(u64, Bytes)>, offset: u64) -> usize {
+    let (Some((first, _)), Some((last, _))) = (pieces.front(), pieces.back()) else { return 0 };
+    if offset < *first || offset >= *last {
+        return if offset < *first { 0 } else { pieces.len() };
+    }
+    // The piece at `low` begins at or before `offset`, the one at `high` behind it.
+    let (mut low, mut high, mut step) = (0, pieces.len() - 1, 1);
+    let mut at = ((offset - first) * high as u64 / (last - first)) as usize;
+    while high - low > 1 {
+        at = if low < at && at < high { at } else { low.midpoint(high) };
+        match pieces[at].0 <= offset {
+            true => (low, at) = (at, at + step),
+            false => (high, at) = (at, at.saturating_sub(step)),
+        }
+        step *= 2;
+    }
+    high
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_found_where_it_begins_whatever_their_lengths() {
+        let lengths: [&dyn Fn(u64) -> u64; 4] = [
+            &|_| 270,
+            &|at| 1 + at * at % 977,
+            &|at| if at % 97 == 50 { 1 << 30 } else { 3 },
+            &|at| 1 << (at % 40),
+        ];
+        for (of, len) in lengths.into_iter().flat_map(|len| [0, 1, 2, 3, 700].map(|of| (of, len))) {
+            let mut end = 5000;
+            let mut pieces = VecDeque::new();
+            for at in 0..of {
+                pieces.push_back((end, Bytes::new()));
+                end += len(at);
+            }
+            let around = pieces.iter().flat_map(|(at, _)| [at - 1, *at, at + 1]);
+            for offset in around.chain([0, 4999, 5000, end, u64::MAX]) {
+                let halving = pieces.partition_point(|(at, _)| *at <= offset);
+                assert_eq!(begun_at(&pieces, offset), halving, "{offset} of {of}");
+            }
+        }
     }
 }
