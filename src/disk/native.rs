@@ -1,4 +1,5 @@
-//! The real disk: a directory of the file system. The only file with `unsafe`: the mappings.
+//! The real disk: a directory of the file system. The only file with `unsafe`: the mappings, and
+//! what the processor is told to fetch of them.
 //!
 //! A [`NativeDisk`] holds its directory open and reaches every file relative to it, so a directory
 //! that is renamed while the store is open stays the store's. Every file is opened without
@@ -466,4 +467,30 @@ pub(crate) fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)?;
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
     std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// The length of a cache line, or less.
+const LINE_LEN: usize = 64;
+
+/// Asks the processor for the cache lines of `bytes`, and does not wait for them: what comes until
+/// they are needed is done meanwhile. A load would hold up all that is behind it. Where there is no
+/// such instruction, it does nothing.
+#[inline(always)]
+pub(crate) fn prefetch(bytes: &[u8]) {
+    for byte in bytes.iter().step_by(LINE_LEN).chain(bytes.last()) {
+        let at = std::ptr::from_ref(byte);
+        // SAFETY: every processor of this kind has the instruction, which changes nothing that the
+        // program could see, and does not fault, whatever the address.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        }
+        // SAFETY: as above.
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        unsafe {
+            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, readonly));
+        }
+        let _ = at;
+    }
 }

@@ -1,10 +1,10 @@
 //! Point reads: hash table, record, key; the ordered index where those three disagree.
 
-use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes};
 
+use crate::disk::native::prefetch;
 use crate::error::{Error, Result};
 use crate::format::location::{Location, Place};
 use crate::format::record::{FrameType, Header};
@@ -18,10 +18,8 @@ use crate::zoo::{Bug, planted};
 /// How often a read is tried beside commits of several changes before it holds them up.
 const TRIES: usize = 3;
 
-/// The length of a cache line, or less.
-pub(crate) const LINE_LEN: usize = 64;
-/// So much of a record is touched before its length is known.
-const TOUCHED_LEN: usize = 5 * LINE_LEN;
+/// So much of a record is fetched before its length is known.
+const FETCHED_LEN: usize = 320;
 
 /// A record that was found under a key. The body's checksum is not checked yet.
 pub(crate) struct Found {
@@ -151,7 +149,8 @@ fn examine(state: &State, kind: &Kind, id: &[u8], place: Place) -> Result<Option
     let damage = match state.segments.frame(place)? {
         None => "its segment is missing".to_owned(),
         Some(Frame { bytes, position, salt }) => {
-            touch(&bytes[..bytes.len().min(TOUCHED_LEN)]);
+            // All lines at once, instead of one after the other as they are used.
+            prefetch(&bytes[..bytes.len().min(FETCHED_LEN)]);
             match decode(position, &bytes) {
                 Ok(header) => {
                     if header.is_of(&bytes, kind.name(), id) {
@@ -207,18 +206,6 @@ fn decode(position: u64, bytes: &[u8]) -> Result<Header, String> {
         return Err("no resource's frame is in its place".to_owned());
     }
     Ok(header)
-}
-
-/// Loads each cache line of `bytes` now, so that the processor waits for all of them at once, and
-/// not for one after the other as they are used.
-#[inline]
-pub(crate) fn touch(bytes: &[u8]) {
-    let (mut at, mut sum) = (0, 0u8);
-    while let Some(byte) = bytes.get(at) {
-        sum = sum.wrapping_add(*byte);
-        at += LINE_LEN;
-    }
-    black_box(sum);
 }
 
 /// Checks a record as the options ask.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::read;
+use crate::disk::native::prefetch;
 use crate::error::Result;
 use crate::format::location::{Location, SegmentId};
 use crate::index::{Chunk, Kind};
@@ -14,26 +15,24 @@ use crate::resource::{Resource, Text};
 use crate::state::State;
 use crate::zoo::{Bug, planted};
 
-/// How many records are touched ahead, at first and at most: a scan may be over soon.
-const FIRST_AHEAD: usize = 8;
-const MAX_AHEAD: usize = 32;
-/// So much of a record is touched. Of a longer one the processor sees itself what comes next.
-const MAX_TOUCHED: usize = 16 * read::LINE_LEN;
+/// How many records are fetched ahead.
+const AHEAD: usize = 8;
+/// So much of a record is fetched. Of a longer one the processor sees itself what comes next.
+const MAX_FETCHED: usize = 1 << 10;
 
 /// Reads records, and keeps the segments that they lie in: no lock for a record, and one count for
 /// its data.
 ///
-/// Records that follow each other in the order of ids may lie all over the log, and each then costs
-/// a wait for memory. So a few are touched ahead: the processor waits for all of them at once.
+/// Records that follow each other in the order of ids may lie all over the log, and each would then
+/// cost a wait for memory. So the processor is told ahead which ones come next.
 #[derive(Default)]
 pub(super) struct Records {
     /// In the order of segments.
     sources: Vec<Source>,
     /// The one that was used last.
     last: usize,
-    /// Entries of the chunk before this one are touched.
-    touched: usize,
-    ahead: usize,
+    /// Entries of the chunk before this one are fetched.
+    fetched: usize,
     /// The kind's name, as resources have it.
     kind: Option<Text>,
 }
@@ -66,7 +65,11 @@ impl Records {
     #[inline]
     fn source(&mut self, state: &State, id: SegmentId) -> Result<&Source> {
         if self.sources.get(self.last).is_none_or(|source| source.id != id) {
-            self.last = match self.sources.binary_search_by_key(&id, |source| source.id) {
+            // Nearly always all segments from the first on are there.
+            let likely = self.sources.first().map(|first| id.0.wrapping_sub(first.id.0) as usize);
+            let likely = likely.filter(|at| self.sources.get(*at).is_some_and(|s| s.id == id));
+            let search = || self.sources.binary_search_by_key(&id, |source| source.id);
+            self.last = match likely.map_or_else(search, Ok) {
                 Ok(at) => at,
                 Err(at) => {
                     let segment = state.segments.find(id)?;
@@ -79,24 +82,22 @@ impl Records {
         Ok(&self.sources[self.last])
     }
 
-    /// Touches records of a chunk from `at` on, unless that is done.
+    /// Has the processor fetch records of a chunk ahead of the one at `at`.
     #[inline]
     pub(super) fn look_ahead(&mut self, state: &State, chunk: &Chunk, at: usize) {
         if at == 0 {
-            self.touched = 0;
+            self.fetched = 0;
         }
-        if at == self.touched {
-            self.ahead = (2 * self.ahead).clamp(FIRST_AHEAD, MAX_AHEAD);
-            self.touched = chunk.len().min(at + self.ahead);
-            for next in at..self.touched {
-                let location = chunk.location(next);
-                // What can't be found is an error where it is read.
-                let Ok(source) = self.source(state, location.place.segment) else { continue };
-                if let Some(bytes) = source.windowed(location) {
-                    read::touch(&bytes[..bytes.len().min(MAX_TOUCHED)]);
-                }
+        let until = chunk.len().min(at + AHEAD);
+        for next in self.fetched..until {
+            let location = chunk.location(next);
+            // What can't be found is an error where it is read.
+            let Ok(source) = self.source(state, location.place.segment) else { continue };
+            if let Some(bytes) = source.windowed(location) {
+                prefetch(&bytes[..bytes.len().min(MAX_FETCHED)]);
             }
         }
+        self.fetched = until;
     }
 
     /// The resource at a location that the index has for a key.
