@@ -45,14 +45,18 @@ impl Reserve {
         Reserve { disk, kept: Mutex::new(Kept { len, short: false }) }
     }
 
-    /// Sees to it that there is as much as a log of `log_len` bytes wants. What fails is tried
-    /// again at the next occasion.
+    /// Sees to it that there is as much as a log of `log_len` bytes wants, and not far more. What
+    /// fails is tried again at the next occasion.
     pub(crate) fn keep(&self, log_len: u64) -> io::Result<()> {
         let want = (log_len / SHARE).clamp(MIN_LEN, MAX_LEN);
         let mut kept = self.kept.lock();
         // Not for every little growth of the log.
         if log_len < MIN_STORE_LEN || kept.len >= want - want / 4 {
             kept.short = false;
+            if kept.len > want + want / 4 {
+                self.disk.open(names::RESERVE)?.set_len(want)?;
+                kept.len = want;
+            }
             return Ok(());
         }
         kept.short = true;

@@ -78,6 +78,30 @@ fn a_store_opens_after_a_crash_on_a_full_disk() {
     }
 }
 
+/// What was kept back for a large log was kept when the log had become a small one.
+#[test]
+fn a_log_that_has_shrunk_has_no_more_kept_back_than_it_wants() {
+    let disk = SimDisk::new();
+    let store = quick().open_on(&disk).unwrap();
+    let kept = || disk.read_file(RESERVE).map_or(0, |bytes| bytes.len() as u64);
+    let wait_until = |there: &dyn Fn(u64) -> bool| {
+        while !there(kept()) {
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let mut batch = Batch::new();
+    for n in 0..96 {
+        batch.put("Log", &key(n), vec![7; 1 << 20]);
+    }
+    store.commit_with(batch, Durability::Sync).unwrap();
+    wait_until(&|kept| kept > 350 << 10);
+    store.delete_kind("Log").unwrap();
+    store.put("Agent", "a", pattern(1, 2 << 20)).unwrap();
+    store.compact().unwrap();
+    wait_until(&|kept| kept == 256 << 10);
+    assert_eq!(store.count("Agent").unwrap(), 1);
+}
+
 /// The manifest that says that the store was closed in order is far larger than what closing gives
 /// back of the last segment's room. A full segment that could not be sealed for want of room is
 /// sealed then: that had not been allowed the reserve, and its hint was written into the room of

@@ -57,6 +57,8 @@ pub(super) fn run(state: &State, inputs: &[SegmentId], gentle: bool) -> Result<(
     let counters = &state.compaction.counters;
     counters.runs.fetch_add(1, Ordering::Relaxed);
     counters.reclaimed_bytes.fetch_add(reclaimed, Ordering::Relaxed);
+    // What is kept back goes by the log's length.
+    state.tell_now();
     event!(debug, "compacted {} segments of {reclaimed} bytes", inputs.len());
     Ok(())
 }
