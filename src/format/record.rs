@@ -13,6 +13,8 @@
 
 mod quick;
 
+use std::sync::OnceLock;
+
 use bytes::{BufMut, BytesMut};
 
 use super::file::{le_u32, le_u64};
@@ -269,8 +271,9 @@ impl Header {
     }
 
     /// Whether `bytes` have the header's checksum, for this segment and position.
+    #[inline]
     pub(crate) fn check(&self, bytes: &[u8], salt: u64, position: u64) -> Result<(), Bad> {
-        if le_u32(bytes, 0) == header_crc(&bytes[4..self.body_at], salt, position) {
+        if le_u32(bytes, 0) == header_crc(&bytes[4..], self.body_at - 4, salt, position) {
             Ok(())
         } else {
             Err(Bad::HeaderChecksum)
@@ -281,7 +284,7 @@ impl Header {
     #[inline]
     pub(crate) fn check_body(&self, bytes: &[u8]) -> Result<(), Bad> {
         let record = bytes.get(self.record_at..self.body_end()).ok_or(Bad::Short)?;
-        if le_u32(bytes, 4) == crc32fast::hash(record) { Ok(()) } else { Err(Bad::BodyChecksum) }
+        if le_u32(bytes, 4) == crc(record) { Ok(()) } else { Err(Bad::BodyChecksum) }
     }
 
     /// Where in the frame kind, id and value lie.
@@ -300,6 +303,7 @@ impl Header {
     }
 
     /// The record in `bytes`, which hold the whole frame.
+    #[inline]
     pub(crate) fn record<'a>(&self, bytes: &'a [u8]) -> Record<'a> {
         let [kind, id, value] = self.ranges().map(|range| &bytes[range]);
         let Header { frame_type, revision, time, .. } = *self;
@@ -348,9 +352,9 @@ pub(crate) fn encode(
     out.extend_from_slice(record.kind);
     out.extend_from_slice(record.id);
     out.extend_from_slice(record.value);
-    let body_crc = crc32fast::hash(&out[from + record_at..]).to_le_bytes();
+    let body_crc = crc(&out[from + record_at..]).to_le_bytes();
     covered[PLACE_LEN..PLACE_LEN + 4].copy_from_slice(&body_crc);
-    let header_crc = crc32fast::hash(&covered[..end]).to_le_bytes();
+    let header_crc = crc(&covered[..end]).to_le_bytes();
     out[from..from + 4].copy_from_slice(&header_crc);
     out[from + 4..from + 8].copy_from_slice(&body_crc);
     pad(out, from);
@@ -372,7 +376,7 @@ pub(crate) fn encode_copy(
     encode_place(out, position, place);
     let body_at = out.len() + header.body_at - header.record_at;
     out.extend_from_slice(&bytes[header.record_at..header.body_end()]);
-    let crc = header_crc(&out[from + 4..body_at], salt, position);
+    let crc = header_crc(&out[from + 4..], body_at - from - 4, salt, position);
     out[from..from + 4].copy_from_slice(&crc.to_le_bytes());
     pad(out, from);
 }
@@ -398,11 +402,36 @@ fn pad(out: &mut BytesMut, from: usize) {
     out.put_bytes(0, len.next_multiple_of(UNIT as usize) - len);
 }
 
-fn header_crc(header: &[u8], salt: u64, position: u64) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&covered_place(salt, position));
-    crc.update(header);
+/// CRC-32 of a few bytes. The hasher asks what the processor can do when it is made, which takes
+/// longer than they do: it is made once.
+#[inline]
+fn crc(bytes: &[u8]) -> u32 {
+    static NEW: OnceLock<crc32fast::Hasher> = OnceLock::new();
+    let mut crc = NEW.get_or_init(crc32fast::Hasher::new).clone();
+    crc.update(bytes);
     crc.finalize()
+}
+
+/// The checksum of a header that has so many bytes behind its own checksum, where `bytes` begin.
+#[inline]
+fn header_crc(bytes: &[u8], len: usize, salt: u64, position: u64) -> u32 {
+    let place = covered_place(salt, position);
+    match bytes.first_chunk::<MAX_HEADER_LEN>() {
+        Some(head) if len <= head.len() => {
+            // In one piece, and more of it than is needed: what is copied in lengths that the
+            // compiler knows can be read again at once.
+            let mut covered = [0; PLACE_LEN + MAX_HEADER_LEN];
+            covered[..PLACE_LEN].copy_from_slice(&place);
+            covered[PLACE_LEN..].copy_from_slice(head);
+            crc(&covered[..PLACE_LEN + len])
+        }
+        _ => {
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(&place);
+            crc.update(&bytes[..len]);
+            crc.finalize()
+        }
+    }
 }
 
 /// What a header's checksum covers before the header.
