@@ -150,10 +150,11 @@ pub fn decode_hint(file: &[u8]) -> Result<(Hint, Vec<u8>), String> {
         let common = common.unwrap_or_default();
         let of_kind = &hint.entries[hint.entries.len() - kind.count as usize..];
         let behind = of_kind.iter().map(|(_, id, ..)| &id[common.len()..]);
-        let mut entries = Encoder::new(&common, &Alphabet::of(behind));
-        let mut decoder = contents.entries(kind);
-        while decoder.step() == Ok(true) {
-            entries.push(decoder.id(), decoder.fields());
+        let codes = Alphabet::of(behind).codes();
+        let mut entries = Encoder::new(&common, &codes);
+        for (_, id, revision, offset, len, delete) in of_kind {
+            let (revision, offset, len, delete) = (*revision, *offset, *len, *delete);
+            entries.push(id, Fields { revision, offset, len, delete });
         }
         let entries = entries.finish();
         let prefixes = kind.prefixes.clone();

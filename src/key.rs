@@ -37,6 +37,16 @@ pub(crate) fn check_prefix(prefix: &str) -> Result<()> {
     check_control("id", prefix)
 }
 
+/// The same of bytes, which are to be UTF-8, too.
+#[inline]
+pub(crate) fn check_prefix_bytes(prefix: &[u8]) -> Result<()> {
+    if prefix.len() <= MAX_ID_LEN && is_plain(prefix) {
+        return Ok(());
+    }
+    let text = std::str::from_utf8(prefix).map_err(|_| invalid("not UTF-8".into()))?;
+    check_prefix(text)
+}
+
 /// Checks both halves of a key.
 pub(crate) fn check_key(kind: &str, id: &str) -> Result<()> {
     check_kind(kind)?;
@@ -73,6 +83,21 @@ fn is_plain(text: &[u8]) -> bool {
     }
 }
 
+/// How many bytes two ids have in common before they differ.
+#[inline]
+pub(crate) fn common_len(a: &[u8], b: &[u8]) -> usize {
+    let (a_words, b_words) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    for (at, (a, b)) in a_words.iter().zip(b_words).enumerate() {
+        let differ = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differ != 0 {
+            return at * 8 + differ.trailing_zeros() as usize / 8;
+        }
+    }
+    let same = a_words.len().min(b_words.len()) * 8;
+    let rest = a[same..].iter().zip(&b[same..]);
+    same + rest.take_while(|(a, b)| a == b).count()
+}
+
 fn invalid(reason: String) -> Error {
     Error::InvalidKey { reason }
 }
@@ -95,5 +120,33 @@ mod tests {
             }
             assert!(is_plain(&vec![b' '; len]));
         }
+    }
+
+    #[test]
+    fn the_common_length_is_where_the_first_byte_differs() {
+        for len in 0..40 {
+            let a: Vec<u8> = (0..len).collect();
+            for cut in 0..=a.len() {
+                assert_eq!(common_len(&a, &a[..cut]), cut);
+                assert_eq!(common_len(&a[..cut], &a), cut);
+                let mut b = a.clone();
+                b.truncate(cut + 9);
+                if let Some(byte) = b.get_mut(cut) {
+                    *byte ^= 0x80;
+                    assert_eq!(common_len(&a, &b), cut);
+                }
+            }
+        }
+    }
+
+    /// Bytes of every sort are taken or refused as the text is that they are.
+    #[test]
+    fn bytes_are_checked_as_their_text_is() {
+        for bytes in [&b""[..], b"a", b"a/b", b"a\x7f", b"\xc2\x80", "\u{e4}".as_bytes(), b"\xff"] {
+            let text = std::str::from_utf8(bytes).is_ok_and(|text| check_prefix(text).is_ok());
+            assert_eq!(check_prefix_bytes(bytes).is_ok(), text, "{bytes:?}");
+        }
+        assert!(check_prefix_bytes(&vec![b'a'; MAX_ID_LEN]).is_ok());
+        assert!(check_prefix_bytes(&vec![b'a'; MAX_ID_LEN + 1]).is_err());
     }
 }

@@ -9,11 +9,14 @@
 //! 6 of base 64. With more than 128 characters, `size` is 0 and none of them is there: then a
 //! character is told by itself, in 8 bits.
 
-use super::bits::{WINDOW_BITS, mask, width, window};
+use super::bits::{BitWriter, WINDOW_BITS, mask, width, window};
 use super::entries::Malformed;
 
 /// A larger alphabet would save nothing.
 const MAX_SIZE: usize = 128;
+
+/// Characters of a text's head. Their codes fit in an integer.
+pub(crate) const HEAD_LEN: usize = 8;
 
 /// Which bytes there are.
 #[derive(Clone, Debug)]
@@ -25,27 +28,29 @@ impl Alphabet {
     /// That of these strings.
     pub(crate) fn of<'a>(strings: impl Iterator<Item = &'a [u8]>) -> Alphabet {
         let mut there = [false; 256];
-        strings.flatten().for_each(|byte| there[usize::from(*byte)] = true);
+        for string in strings {
+            let (eights, rest) = string.as_chunks::<8>();
+            for eight in eights {
+                eight.iter().for_each(|byte| there[usize::from(*byte)] = true);
+            }
+            rest.iter().for_each(|byte| there[usize::from(*byte)] = true);
+        }
         Alphabet { there }
     }
 
-    /// Writes it, and returns how its characters are written.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) -> Codes {
+    /// How its characters are written.
+    pub(crate) fn codes(&self) -> Codes {
         let there = |byte: &u8| self.there[usize::from(*byte)];
         let mut characters: Vec<u8> = (0..=255).filter(there).collect();
         if characters.len() > MAX_SIZE {
             characters.clear();
         }
-        out.push(characters.len() as u8);
-        out.extend_from_slice(&characters);
-        if characters.is_empty() {
-            characters.extend(0..=255);
-        }
-        let mut codes = Codes { bits: bits(characters.len()), codes: [0; 256] };
+        let size = if characters.is_empty() { 256 } else { characters.len() };
+        let mut codes: [u8; 256] = std::array::from_fn(|byte| byte as u8);
         for (code, character) in characters.iter().enumerate() {
-            codes.codes[usize::from(*character)] = code as u8;
+            codes[usize::from(*character)] = code as u8;
         }
-        codes
+        Codes { characters, bits: bits(size), codes }
     }
 }
 
@@ -53,16 +58,73 @@ fn bits(size: usize) -> u32 {
     width(size.saturating_sub(1) as u64).max(1)
 }
 
-/// How characters are written.
+/// How characters are written. Their codes are in the order that they are in themselves.
 #[derive(Debug)]
-pub(super) struct Codes {
-    pub(super) bits: u32,
+pub(crate) struct Codes {
+    /// None if each byte is its own code.
+    characters: Vec<u8>,
+    pub(crate) bits: u32,
     codes: [u8; 256],
 }
 
 impl Codes {
-    pub(super) fn of(&self, character: u8) -> u64 {
+    /// Writes the alphabet.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.characters.len() as u8);
+        out.extend_from_slice(&self.characters);
+    }
+
+    /// The code of a character.
+    #[inline]
+    pub(crate) fn of(&self, character: u8) -> u64 {
         u64::from(self.codes[usize::from(character)])
+    }
+
+    /// The codes of the first [`HEAD_LEN`] characters, the first one on top; zeros where there are
+    /// fewer.
+    #[inline]
+    pub(crate) fn head(&self, characters: &[u8]) -> u64 {
+        let Some(head) = characters.first_chunk::<HEAD_LEN>() else {
+            let codes = self.join_slowly(characters.iter());
+            return codes.unbounded_shl(self.bits * (HEAD_LEN - characters.len()) as u32);
+        };
+        match self.bits {
+            4 => self.join::<4>(head.iter()),
+            5 => self.join::<5>(head.iter()),
+            6 => self.join::<6>(head.iter()),
+            _ => self.join_slowly(head.iter()),
+        }
+    }
+
+    /// Writes the codes of characters.
+    #[inline]
+    pub(super) fn put(&self, characters: &[u8], out: &mut BitWriter) {
+        match self.bits {
+            4 => self.put_all::<4>(characters, out),
+            5 => self.put_all::<5>(characters, out),
+            6 => self.put_all::<6>(characters, out),
+            bits => characters.iter().for_each(|character| out.put(self.of(*character), bits)),
+        }
+    }
+
+    #[inline]
+    fn put_all<const BITS: u32>(&self, characters: &[u8], out: &mut BitWriter) {
+        let (pieces, rest) = characters.as_chunks::<8>();
+        for piece in pieces {
+            out.put(self.join::<BITS>(piece.iter().rev()), 8 * BITS);
+        }
+        out.put(self.join::<BITS>(rest.iter().rev()), rest.len() as u32 * BITS);
+    }
+
+    /// Codes, one behind the other, the first one on top.
+    fn join_slowly<'a>(&self, characters: impl Iterator<Item = &'a u8>) -> u64 {
+        characters.fold(0, |word, character| word << self.bits | self.of(*character))
+    }
+
+    /// The same, quicker: by how much each is shifted the compiler knows.
+    #[inline]
+    fn join<'a, const BITS: u32>(&self, characters: impl Iterator<Item = &'a u8>) -> u64 {
+        characters.fold(0, |word, character| word << BITS | self.of(*character))
     }
 }
 

@@ -342,6 +342,5 @@ impl Reader<'_> {
 }
 
 fn check_id(id: &[u8]) -> Result<(), Malformed> {
-    let id = std::str::from_utf8(id).map_err(|_| Malformed)?;
-    key::check_prefix(id).map_err(|_| Malformed)
+    key::check_prefix_bytes(id).map_err(|_| Malformed)
 }

@@ -24,12 +24,12 @@
 //! last byte. In a segment that lies in the order of its keys, ids of the same length with frames
 //! of the same length take their characters and the bits of `shared` and `revision`.
 
-use super::alphabet::{Alphabet, Characters, Codes};
+use super::alphabet::{Characters, Codes};
 use super::bits::{self, BitWriter, WINDOW_BITS};
 use super::location::UNIT;
 use super::record::MAX_REVISION;
 use super::varint;
-use crate::key::MAX_ID_LEN;
+use crate::key::{MAX_ID_LEN, common_len};
 
 /// Entries of a block.
 const BLOCK_LEN: usize = 128;
@@ -63,53 +63,48 @@ impl Fields {
 
 /// Writes entries.
 #[derive(Debug)]
-pub(crate) struct Encoder {
+pub(crate) struct Encoder<'a> {
     out: BitWriter,
-    alphabet: Codes,
+    codes: &'a Codes,
     common: usize,
-    id: Vec<u8>,
+    id: &'a [u8],
     last: Fields,
-    /// The block at hand: the numbers of its entries, and where each one's suffix ends.
-    rows: Vec<([u64; COLUMNS], usize)>,
-    suffixes: Vec<u8>,
+    /// The block at hand: the numbers of its entries, and what of each one's id is not shared.
+    rows: Vec<([u64; COLUMNS], &'a [u8])>,
 }
 
-impl Encoder {
-    /// For ids that all start with `common`, and behind that have no characters but these.
-    pub(crate) fn new(common: &[u8], alphabet: &Alphabet) -> Encoder {
+impl<'a> Encoder<'a> {
+    /// For ids that all start with `common`, and behind that have no characters but those of
+    /// `codes`.
+    pub(crate) fn new(common: &'a [u8], codes: &'a Codes) -> Encoder<'a> {
         let mut out = BitWriter::default();
-        let alphabet = alphabet.encode(out.bytes());
-        let (rows, suffixes) = Default::default();
-        let (id, last) = (common.to_vec(), Fields::default());
-        Encoder { out, alphabet, common: common.len(), id, last, rows, suffixes }
+        codes.encode(out.bytes());
+        let (last, rows) = (Fields::default(), Vec::with_capacity(BLOCK_LEN));
+        Encoder { out, codes, common: common.len(), id: common, last, rows }
     }
 
     /// Adds an entry. Its id is above the last one's.
-    pub(crate) fn push(&mut self, id: &[u8], fields: Fields) {
-        let common = self.common;
-        let pairs = id[common..].iter().zip(&self.id[common..]);
-        let shared = common + pairs.take_while(|(a, b)| a == b).count();
+    #[inline]
+    pub(crate) fn push(&mut self, id: &'a [u8], fields: Fields) {
+        let shared = common_len(&id[self.common..], &self.id[self.common..]);
         let gap = i64::from(fields.offset) - self.last.end() as i64;
-        self.suffixes.extend_from_slice(&id[shared..]);
         let row = [
-            (shared - common) as u64,
+            shared as u64,
             id.len() as u64,
             u64::from(fields.delete),
             fields.revision,
             varint::zigzag(gap),
             u64::from(fields.len),
         ];
-        self.rows.push((row, self.suffixes.len()));
-        self.id.truncate(shared);
-        self.id.extend_from_slice(&id[shared..]);
-        self.last = fields;
+        self.rows.push((row, &id[self.common + shared..]));
+        (self.id, self.last) = (id, fields);
         if self.rows.len() == BLOCK_LEN {
             self.end_block();
         }
     }
 
     fn end_block(&mut self) {
-        let Encoder { out, alphabet, rows, suffixes, .. } = self;
+        let Encoder { out, codes, rows, .. } = self;
         let mut columns = [Column::default(); COLUMNS];
         for (i, column) in columns.iter_mut().enumerate() {
             let numbers = rows.iter().map(|(row, _)| row[i]);
@@ -118,18 +113,21 @@ impl Encoder {
             varint::put(out.bytes(), least);
             out.bytes().push(column.width as u8);
         }
-        let mut from = 0;
-        for (row, end) in rows.drain(..) {
-            for (column, number) in columns.iter().zip(row) {
-                out.put(number - column.least, column.width);
+        let width: u32 = columns.iter().map(|column| column.width).sum();
+        for (row, rest) in rows.drain(..) {
+            let numbers = columns.iter().zip(row);
+            let numbers = numbers.map(|(column, number)| (number - column.least, column.width));
+            if width <= u64::BITS {
+                let (all, _) = numbers.fold((0, 0), |(all, at), (number, width)| {
+                    (all | number.unbounded_shl(at), at + width)
+                });
+                out.put(all, width);
+            } else {
+                numbers.for_each(|(number, width)| out.put(number, width));
             }
-            for character in &suffixes[from..end] {
-                out.put(alphabet.of(*character), alphabet.bits);
-            }
-            from = end;
+            codes.put(rest, out);
         }
         out.align();
-        suffixes.clear();
     }
 
     /// What was written; nothing if there is no entry.
@@ -320,6 +318,7 @@ impl<'a> Decoder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::alphabet::Alphabet;
 
     fn entries() -> Vec<(Vec<u8>, Fields)> {
         let fields = |revision, offset, len, delete| Fields { revision, offset, len, delete };
@@ -341,7 +340,8 @@ mod tests {
     /// What is written of ids that start with `common`.
     fn written(common: &[u8], entries: &[(Vec<u8>, Fields)]) -> Vec<u8> {
         let behind = entries.iter().map(|(id, _)| &id[common.len()..]);
-        let mut encoder = Encoder::new(common, &Alphabet::of(behind));
+        let codes = Alphabet::of(behind).codes();
+        let mut encoder = Encoder::new(common, &codes);
         entries.iter().for_each(|(id, fields)| encoder.push(id, *fields));
         encoder.finish()
     }

@@ -75,7 +75,8 @@ fn hint(segment: &[u8]) -> Vec<u8> {
         at += header.frame_len() as usize;
     }
     found.retain(|(header, _)| header.frame_type.is_record());
-    let mut entries = Encoder::new(b"a-", &Alphabet::of([&b"1"[..], b"2"].into_iter()));
+    let codes = Alphabet::of([&b"1"[..], b"2"].into_iter()).codes();
+    let mut entries = Encoder::new(b"a-", &codes);
     // The first put is older than the delete of the same id.
     for ((header, offset), id) in found[1..].iter().zip([b"a-1", b"a-2"]) {
         let (len, revision) = ((header.frame_len() / UNIT) as u32, header.revision);

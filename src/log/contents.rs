@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::covering::Covering;
+use super::records::{FinishedKind, Records};
 use super::scan::{Frame, Scan};
 use super::segment::Segment;
 use crate::error::{Error, Result};
-use crate::format::alphabet::Alphabet;
-use crate::format::contents::{Contents, KindParts, Prefix, Totals};
-use crate::format::entries::{Encoder, Fields};
-use crate::format::location::UNIT;
+use crate::format::contents::{Contents, KindParts, Totals};
 use crate::format::manifest::{KindRange, Sealed};
 use crate::format::record::FrameType;
 use crate::key;
 use crate::sync::Mutex;
-use crate::zoo::{Bug, planted};
 
 impl Contents {
     /// Reads a segment's frames below `length`: what they are, and what the manifest keeps of a
@@ -41,18 +37,19 @@ impl Contents {
 /// What contents need of a frame but for its key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    frame_type: FrameType,
+    pub(super) frame_type: FrameType,
     internal: bool,
-    revision: u64,
-    time: i64,
+    pub(super) revision: u64,
+    pub(super) time: i64,
     kind_len: u8,
     id_len: u16,
     checksums: [u8; 8],
-    offset: u64,
-    len: u64,
+    pub(super) offset: u64,
+    pub(super) len: u64,
 }
 
 impl Seen {
+    #[inline]
     pub(crate) fn of(frame: &Frame<'_>) -> Seen {
         let record = frame.header.record(frame.bytes);
         Seen {
@@ -62,7 +59,7 @@ impl Seen {
             time: record.time,
             kind_len: record.kind.len() as u8,
             id_len: record.id.len() as u16,
-            checksums: frame.checksums().try_into().expect("eight bytes"),
+            checksums: *frame.checksums(),
             offset: frame.offset,
             len: frame.header.frame_len(),
         }
@@ -77,10 +74,10 @@ impl Seen {
 /// Takes frames one by one, in the order in which they lie in a segment.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
-    digest: crc32fast::Hasher,
+    digest: Digest,
     totals: Totals,
     puts: Option<(u64, u64)>,
-    kinds: BTreeMap<Box<str>, Records>,
+    kinds: Kinds,
 }
 
 impl Builder {
@@ -88,16 +85,17 @@ impl Builder {
     ///
     /// # Errors
     /// `Corrupt` if its key is malformed: a sound checksum over one was not written by this store.
+    #[inline(always)]
     pub(crate) fn add(&mut self, segment: &Segment, frame: &Frame<'_>) -> Result<()> {
         let record = frame.header.record(frame.bytes);
-        self.digest.update(frame.checksums());
+        self.digest.add(frame.checksums());
         self.add_record(segment, frame.offset, &Seen::of(frame), record.kind, record.id)
     }
 
     /// The same of a frame of which only this was kept, and its kind and id.
     pub(crate) fn add_seen(&mut self, segment: &Segment, seen: &Seen, key: &[u8]) -> Result<()> {
         let (kind, id) = key.split_at(usize::from(seen.kind_len));
-        self.digest.update(&seen.checksums);
+        self.digest.add(&seen.checksums);
         self.add_record(segment, seen.offset, seen, kind, id)
     }
 
@@ -116,6 +114,7 @@ impl Builder {
     }
 
     /// Adds what was at the offset `from` of `segment`.
+    #[inline(always)]
     fn add_record(
         &mut self,
         segment: &Segment,
@@ -138,12 +137,9 @@ impl Builder {
             totals.internal += 1;
             return Ok(());
         }
-        let kind = check_key(kind, id)
-            .map_err(|error| Error::corrupt(&segment.path, from, error.to_string()))?;
-        let records = match self.kinds.get_mut(kind) {
-            Some(records) => records,
-            None => self.kinds.entry(kind.into()).or_default(),
-        };
+        let malformed = |error: Error| Error::corrupt(&segment.path, from, error.to_string());
+        let records = self.kinds.find(kind).map_err(malformed)?;
+        key::check_prefix_bytes(id).map_err(malformed)?;
         records.add(seen, id);
         Ok(())
     }
@@ -161,7 +157,8 @@ impl Builder {
         each: impl FnOnce(usize, &(dyn Fn(usize) -> FinishedKind + Sync)) -> Vec<FinishedKind>,
     ) -> (Contents, Sealed) {
         let totals = Totals { length, digest: self.digest.finalize(), ..self.totals };
-        let kinds = self.kinds.into_iter().map(|(name, records)| (name, Mutex::new(records)));
+        let kinds = self.kinds.in_order();
+        let kinds = kinds.into_iter().map(|(name, records)| (name, Mutex::new(records)));
         let kinds: Vec<(Box<str>, Mutex<Records>)> = kinds.collect();
         let finished = each(kinds.len(), &|at| {
             let (name, records) = &kinds[at];
@@ -188,156 +185,97 @@ impl Builder {
     }
 }
 
-/// A kind's part of the contents, and the first and the last id that was put, if any was.
-pub(crate) struct FinishedKind {
-    part: KindParts,
-    range: Option<KindRange>,
-}
+/// So many kinds are found without looking for them. A power of two.
+const RECENT: usize = 64;
 
-/// The kind, if it and the id are well formed.
-fn check_key<'a>(kind: &'a [u8], id: &'a [u8]) -> Result<&'a str> {
-    let utf8 = |bytes: &'a [u8]| {
-        let invalid = |_| Error::InvalidKey { reason: "not UTF-8".to_owned() };
-        std::str::from_utf8(bytes).map_err(invalid)
-    };
-    let kind = utf8(kind)?;
-    key::check_kind(kind)?;
-    key::check_prefix(utf8(id)?)?;
-    Ok(kind)
-}
-
-/// The records of one kind, in the order in which they lie.
-#[derive(Debug, Default)]
-struct Records {
-    /// All ids, one behind the other.
-    ids: Vec<u8>,
-    puts_and_deletes: Vec<Keyed>,
-    prefixes: BTreeMap<Box<[u8]>, Fields>,
-    total_bytes: u64,
-    times: Option<(i64, i64)>,
-}
-
-/// A put or a delete, and where its id ends in `ids`.
+/// The kinds that were met, by name.
 #[derive(Debug)]
-struct Keyed {
-    end: usize,
-    fields: Fields,
+struct Kinds {
+    all: Vec<(Box<str>, Records)>,
+    /// Where each one is among all.
+    places: BTreeMap<Box<[u8]>, u32>,
+    /// The same, by a few of the name's bytes, of the one that was asked for last.
+    recent: [u32; RECENT],
 }
 
-impl Records {
-    fn add(&mut self, seen: &Seen, id: &[u8]) {
-        let Seen { frame_type, revision, time, offset, len, .. } = *seen;
-        self.total_bytes += len;
-        let (offset, len) = ((offset / UNIT) as u32, (len / UNIT) as u32);
-        let delete = frame_type != FrameType::Put;
-        let fields = Fields { revision, offset, len, delete };
-        let forgotten = match frame_type {
-            FrameType::Delete => planted(Bug::ForgetDelete),
-            FrameType::DeletePrefix => planted(Bug::ForgetPrefixDelete),
-            _ => false,
-        };
-        if forgotten {
-            return;
-        }
-        if frame_type == FrameType::DeletePrefix {
-            let newest = self.prefixes.entry(id.into()).or_insert(fields);
-            if newest.revision < revision {
-                *newest = fields;
-            }
-            return;
-        }
-        if !delete {
-            let (oldest, newest) = self.times.unwrap_or((time, time));
-            self.times = Some((oldest.min(time), newest.max(time)));
-        }
-        self.ids.extend_from_slice(id);
-        self.puts_and_deletes.push(Keyed { end: self.ids.len(), fields });
+impl Default for Kinds {
+    fn default() -> Kinds {
+        Kinds { all: Vec::new(), places: BTreeMap::new(), recent: [0; RECENT] }
     }
+}
 
-    #[inline]
-    fn id(&self, at: usize) -> &[u8] {
-        let start = if at == 0 { 0 } else { self.puts_and_deletes[at - 1].end };
-        &self.ids[start..self.puts_and_deletes[at].end]
-    }
-
-    /// By id, the newest record of each first.
+impl Kinds {
+    /// The records of a kind, none if it is new.
     ///
-    /// Sorted by the eight bytes after what all ids have in common, which decide nearly always: the
-    /// ids themselves lie scattered in memory.
-    fn order(&self, common: usize) -> Vec<u32> {
-        let head = |at: usize| {
-            let rest = &self.id(at)[common..];
-            let mut head = [0; 8];
-            let len = rest.len().min(8);
-            head[..len].copy_from_slice(&rest[..len]);
-            (u64::from_be_bytes(head), at as u32)
-        };
-        let mut keys: Vec<(u64, u32)> = (0..self.puts_and_deletes.len()).map(head).collect();
-        keys.sort_unstable_by(|a, b| {
-            let id = |at: u32| &self.id(at as usize)[common..];
-            let age = |at: u32| (self.puts_and_deletes[at as usize].fields.revision, at);
-            a.0.cmp(&b.0).then_with(|| id(a.1).cmp(id(b.1))).then_with(|| age(b.1).cmp(&age(a.1)))
-        });
-        keys.into_iter().map(|(_, at)| at).collect()
+    /// # Errors
+    /// `InvalidKey` if it is malformed.
+    #[inline]
+    fn find(&mut self, name: &[u8]) -> Result<&mut Records> {
+        let [first, .., last] = name else { return self.find_slowly(name, 0) };
+        let [first, last] = [*first, *last].map(usize::from);
+        let slot = (first * 5 + last * 11 + name.len() * 23) % RECENT;
+        let recent = self.recent[slot] as usize;
+        match self.all.get(recent) {
+            Some((kind, _)) if kind.as_bytes() == name => Ok(&mut self.all[recent].1),
+            _ => self.find_slowly(name, slot),
+        }
     }
 
-    fn finish(self, name: &str) -> FinishedKind {
-        let count = self.puts_and_deletes.len();
-        let common = (1..count)
-            .fold(if count == 0 { 0 } else { self.id(0).len() }, |common, at| {
-                common_len(&self.id(0)[..common], self.id(at))
-            });
-        let order = self.order(common);
-        let common =
-            order.first().map_or(Vec::new(), |at| self.id(*at as usize)[..common].to_vec());
-        let prefixes = self.prefixes.iter().map(|(prefix, fields)| (&**prefix, fields.revision));
-        let mut covering = Covering::new(prefixes.collect());
-        let behind = (0..self.puts_and_deletes.len()).map(|at| &self.id(at)[common.len()..]);
-        let mut entries = Encoder::new(&common, &Alphabet::of(behind));
-        let (mut count, mut last): (u64, Option<&[u8]>) = (0, None);
-        let mut puts: Option<(&[u8], &[u8])> = None;
-        let mut puts_only = true;
-        for at in order {
-            let (id, fields) = (self.id(at as usize), self.puts_and_deletes[at as usize].fields);
-            if !fields.delete {
-                puts = Some((puts.map_or(id, |(first, _)| first), id));
-            }
-            if last == Some(id) {
-                continue;
-            }
-            last = Some(id);
-            if covering.revision(id) <= fields.revision {
-                entries.push(id, fields);
-                count += 1;
-                puts_only &= !fields.delete;
-            }
-        }
-        let text = |id| String::from_utf8_lossy(id).into_owned();
-        let range = puts.map(|(first, last)| KindRange {
-            kind: name.to_owned(),
-            first_id: text(first),
-            last_id: text(last),
-        });
-        let prefixes = self.prefixes.into_iter();
-        let prefixes = prefixes.map(|(prefix, fields)| Prefix { prefix, fields }).collect();
-        let (oldest, newest) = self.times.unwrap_or((i64::MAX, i64::MIN));
-        let (total_bytes, entries) = (self.total_bytes, entries.finish());
-        let name = name.into();
-        let part = KindParts {
-            name,
-            total_bytes,
-            oldest,
-            newest,
-            count,
-            puts_only,
-            common,
-            entries,
-            prefixes,
+    #[cold]
+    fn find_slowly(&mut self, name: &[u8], slot: usize) -> Result<&mut Records> {
+        let place = match self.places.get(name) {
+            Some(place) => *place,
+            None => self.add(name)?,
         };
-        FinishedKind { part, range }
+        self.recent[slot] = place;
+        Ok(&mut self.all[place as usize].1)
+    }
+
+    fn add(&mut self, name: &[u8]) -> Result<u32> {
+        let invalid = |_| Error::InvalidKey { reason: "not UTF-8".to_owned() };
+        let text = std::str::from_utf8(name).map_err(invalid)?;
+        key::check_kind(text)?;
+        let place = self.all.len() as u32;
+        self.all.push((text.into(), Records::default()));
+        self.places.insert(name.into(), place);
+        Ok(place)
+    }
+
+    fn in_order(mut self) -> Vec<(Box<str>, Records)> {
+        self.all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        self.all
     }
 }
 
-fn common_len(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+/// CRC-32 of all frames' checksums, several frames at a time: a checksum of few bytes costs by the
+/// piece.
+#[derive(Debug)]
+struct Digest {
+    crc: crc32fast::Hasher,
+    waiting: [u8; 256],
+    len: usize,
+}
+
+impl Default for Digest {
+    fn default() -> Digest {
+        Digest { crc: crc32fast::Hasher::new(), waiting: [0; 256], len: 0 }
+    }
+}
+
+impl Digest {
+    /// Adds the checksums of the next frame.
+    #[inline]
+    fn add(&mut self, checksums: &[u8; 8]) {
+        self.waiting[self.len..][..8].copy_from_slice(checksums);
+        self.len += 8;
+        if self.len == self.waiting.len() {
+            self.crc.update(&self.waiting);
+            self.len = 0;
+        }
+    }
+
+    fn finalize(mut self) -> u32 {
+        self.crc.update(&self.waiting[..self.len]);
+        self.crc.finalize()
+    }
 }

@@ -9,6 +9,8 @@ pub(crate) mod gather;
 pub(crate) mod hint;
 pub(crate) mod manifest;
 pub(crate) mod merge;
+mod order;
+mod records;
 pub(crate) mod reserve;
 mod room;
 pub(crate) mod scan;

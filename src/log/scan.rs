@@ -36,8 +36,9 @@ impl Frame<'_> {
     }
 
     /// The frame's two checksums.
-    pub(crate) fn checksums(&self) -> &[u8] {
-        &self.bytes[..8]
+    #[inline]
+    pub(crate) fn checksums(&self) -> &[u8; 8] {
+        self.bytes.first_chunk().expect("a frame is longer")
     }
 }
 
@@ -53,6 +54,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The next frame; `None` at the end. After `Bad` the cursor stays where it is.
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> io::Result<Option<Result<Frame<'_>, Bad>>> {
         if self.offset >= self.end {
             return Ok(None);
@@ -113,6 +115,7 @@ impl<'a> Scan<'a> {
 
     /// Decodes and checks the frame at `offset`. The header's checksum is checked before its
     /// lengths are used to read on.
+    #[inline(always)]
     fn decode(&mut self, offset: u64) -> io::Result<Result<Header, Bad>> {
         let header = match self.header(offset)? {
             Ok(header) if header.frame_len() > self.end - offset => return Ok(Err(Bad::Short)),
@@ -124,6 +127,7 @@ impl<'a> Scan<'a> {
         Ok(header.check_body(bytes).map(|()| header))
     }
 
+    #[inline(always)]
     fn header(&mut self, offset: u64) -> io::Result<Result<Header, Bad>> {
         let left = self.end - offset;
         self.fill(offset, left.min(MAX_EXTENDED_HEADER_LEN as u64) as usize)?;
@@ -135,11 +139,17 @@ impl<'a> Scan<'a> {
     }
 
     /// Sees to it that the chunk holds `len` bytes at `offset`, which the file has.
+    #[inline]
     fn fill(&mut self, offset: u64, len: usize) -> io::Result<()> {
         let have = self.chunk_at..self.chunk_at + self.chunk.len() as u64;
         if have.start <= offset && offset + len as u64 <= have.end {
             return Ok(());
         }
+        self.read(offset, len)
+    }
+
+    #[cold]
+    fn read(&mut self, offset: u64, len: usize) -> io::Result<()> {
         let want = ((self.end - offset) as usize).min(len.max(CHUNK_LEN));
         self.chunk.resize(want, 0);
         self.chunk_at = offset;

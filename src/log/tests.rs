@@ -310,6 +310,44 @@ fn what_is_written_aside_is_summed_up_as_it_is_read() {
     assert_eq!(sealed, read_sealed);
 }
 
+/// More kinds than are found at once, some of one letter, some that differ in the middle.
+#[test]
+fn records_of_many_kinds_are_told_apart() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = NativeDisk::open(dir.path().join("store"), true).expect("a disk");
+    let segments = Segments::new(Arc::new(disk), [7; 16], true);
+    let segment = segments.create(SegmentId(0), 0, 4 << 20).expect("a segment");
+    let mut active = Active::new(segment.clone(), segment.first);
+    let letter = |nth: u64| char::from(b'a' + (nth % 26) as u8);
+    let name = |nth: u64| match nth {
+        0..26 => letter(nth).to_string(),
+        26..52 => format!("Kind{}End", letter(nth)),
+        _ => format!("K{nth}"),
+    };
+    let place = FramePlace { watermark: None, left: 0, start: true, sync: false };
+    let mut bytes = [0; 150];
+    for revision in 1..=6_000 {
+        let nth = revision * revision % 149;
+        let (kind, id) = (name(nth), format!("{:04}", revision * 7_919 % 6_007));
+        let (kind, id, time) = (kind.as_bytes(), id.as_bytes(), revision as i64);
+        let frame_type = FrameType::Put;
+        let record = Record { frame_type, revision, time, kind, id, value: &[7; 99] };
+        active.begin(record.max_frame_len());
+        bytes[nth as usize] += active.encode(&place, &record).1;
+        active.seal();
+        if revision == 3_000 {
+            active.flush().expect("it has room");
+        }
+    }
+    active.flush().expect("it has room");
+    let (contents, _) = Contents::read(&segment, active.end()).expect("sound frames");
+    assert!(contents.kinds().is_sorted_by(|a, b| a.name < b.name));
+    for nth in 0..150 {
+        let total = contents.kind(&name(nth)).map_or(0, |kind| kind.total_bytes);
+        assert_eq!(total, bytes[nth as usize], "{}", name(nth));
+    }
+}
+
 /// A copy is not read back before what it was copied from goes: what is wrong in the buffer that is
 /// written has to show there.
 #[test]
