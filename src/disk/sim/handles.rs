@@ -150,6 +150,7 @@ impl File for SimFile {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state.lock();
         state.look(OpKind::Read, &self.name)?;
+        state.check_readable(&self.name, offset..offset + buf.len() as u64)?;
         read_exact_at(state.medium.bytes(self.inode), buf, offset)
     }
 

@@ -32,6 +32,7 @@ mod medium;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use inode::Rng;
@@ -140,6 +141,8 @@ struct State {
     /// The process is dead, this being the operation it died in.
     died_in: Option<Change>,
     faults: Vec<Rule>,
+    /// What of which file can't be read.
+    unreadable: Vec<(String, Range<u64>)>,
     held_up: Option<HeldUp>,
     locked: BTreeSet<String>,
     without_tail: bool,
@@ -269,6 +272,12 @@ impl SimDisk {
         self.state.lock().faults.push(Rule { when, fault });
     }
 
+    /// The medium has a bad sector: reads that touch these bytes of a file fail with [`EIO`] until
+    /// [`clear_faults`](SimDisk::clear_faults).
+    pub fn make_unreadable(&self, file: &str, bytes: Range<u64>) {
+        self.state.lock().unreadable.push((file.to_owned(), bytes));
+    }
+
     /// The next write, change of length, sync, rename or removal that matches begins only when
     /// `wait` returns. Unlike in a predicate above, other threads go on using the disk meanwhile.
     pub fn hold_up(
@@ -280,9 +289,11 @@ impl SimDisk {
         self.state.lock().held_up = Some(held_up);
     }
 
-    /// Takes back all faults that haven't struck.
+    /// Takes back all faults that haven't struck, and what can't be read.
     pub fn clear_faults(&self) {
-        self.state.lock().faults.clear();
+        let mut state = self.state.lock();
+        state.faults.clear();
+        state.unreadable.clear();
     }
 
     /// How many bytes all files together may have: named ones, and removed ones still open. A write
@@ -388,6 +399,17 @@ impl State {
                 Err(io::Error::from_raw_os_error(code))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Fails where a file can't be read.
+    fn check_readable(&self, file: &str, bytes: Range<u64>) -> io::Result<()> {
+        let is_bad = |(name, bad): &(String, Range<u64>)| {
+            name == file && bad.start < bytes.end && bytes.start < bad.end
+        };
+        match self.unreadable.iter().any(is_bad) {
+            true => Err(io::Error::from_raw_os_error(EIO)),
+            false => Ok(()),
         }
     }
 
