@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use super::not_read;
+use crate::error::Result;
 use crate::format::location::{Location, Place};
 use crate::format::record::{self, Header};
 use crate::index::Kind;
@@ -126,7 +127,7 @@ impl Batch {
                 }
             };
             let (to, len) = self.piece(from);
-            self.read_piece(&segment, from..to, &mut piece, len as usize)?;
+            self.read_piece(&segment, from..to, &mut piece, len as usize);
             from = to;
             pace(len)?;
         }
@@ -163,7 +164,7 @@ impl Batch {
         range: Range<usize>,
         piece: &mut Vec<u8>,
         len: usize,
-    ) -> Result<()> {
+    ) {
         let start = self.order[range.start].0.offset_bytes();
         let alone = range.len() == 1;
         if piece.len() < len && !alone {
@@ -171,7 +172,8 @@ impl Batch {
         }
         if alone || segment.file.read_exact_at(&mut piece[..len], start).is_err() {
             // What can't be read may lie between them, and nobody needs it.
-            return range.into_iter().try_for_each(|nth| self.read_alone(segment, nth));
+            range.into_iter().for_each(|nth| self.read_alone(segment, nth));
+            return;
         }
         for nth in range {
             let (place, at) = self.order[nth];
@@ -181,17 +183,17 @@ impl Batch {
             self.bytes[slot].copy_from_slice(frame);
             check(segment, place, frame, at as usize, &mut self.damage);
         }
-        Ok(())
     }
 
-    fn read_alone(&mut self, segment: &Segment, nth: usize) -> Result<()> {
+    fn read_alone(&mut self, segment: &Segment, nth: usize) {
         let (place, at) = self.order[nth];
         let slot = self.slot(at as usize);
         let frame = &mut self.bytes[slot];
-        let read = segment.file.read_exact_at(frame, place.offset_bytes());
-        read.map_err(|e| Error::io("read", &segment.path, e))?;
-        check(segment, place, frame, at as usize, &mut self.damage);
-        Ok(())
+        match segment.file.read_exact_at(frame, place.offset_bytes()) {
+            Ok(()) => check(segment, place, frame, at as usize, &mut self.damage),
+            // One bad sector is no reason to keep all that is dead elsewhere.
+            Err(error) => drop(self.damage.insert(at as usize, not_read(&error))),
+        }
     }
 
     /// Where a record's bytes are.

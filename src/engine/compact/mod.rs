@@ -20,9 +20,13 @@ mod pace;
 pub(crate) mod plan;
 mod publish;
 mod run;
+#[cfg(all(test, feature = "sim", not(kindlog_shuttle)))]
+mod tests;
 mod tombstones;
 pub(crate) mod why;
 pub(crate) mod worker;
+
+use std::io;
 
 use crate::error::{Error, Result};
 use crate::format::contents::Contents;
@@ -31,10 +35,29 @@ use crate::format::manifest::Sealed;
 use crate::log::hint::{Check, Hint};
 use crate::state::State;
 
+/// Why it can't be known what a segment holds, where that is the segment's fault: it is damaged, or
+/// the medium fails under it. That would be so for every run that comes after: the others go on.
+///
+/// # Errors
+/// Any other error.
+fn unreadable(error: Error) -> Result<String> {
+    match error {
+        Error::Corrupt { reason, .. } => Ok(reason),
+        Error::Io { source, .. } => Ok(not_read(&source)),
+        error => Err(error),
+    }
+}
+
+/// What is said of bytes that the system refuses to read.
+fn not_read(source: &io::Error) -> String {
+    format!("it can't be read: {source}")
+}
+
 /// What a sealed segment holds: by its hint, or by reading it.
 ///
 /// # Errors
-/// `Corrupt` if it has no hint and is not what was sealed: then it may hold anything.
+/// `Corrupt` if it has no hint and is not what was sealed, `Io` if that can't be read: then it may
+/// hold anything.
 fn contents(state: &State, id: SegmentId, sealed: &Sealed) -> Result<Contents> {
     let segment = state.segments.find(id)?;
     match state.segments.read_hint(&segment, Check::All, |totals| totals.is_of(sealed)) {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::batch::Batch;
-use super::contents;
 use super::copy::{Copier, leave_alone};
 use super::handover::Handover;
 use super::pace::Pace;
 use super::publish::retire;
 use super::tombstones::{Tombstones, place_of};
+use super::{contents, unreadable};
 use crate::error::{Error, Result};
 use crate::event::event;
 use crate::format::contents::Contents;
@@ -54,6 +54,7 @@ pub(super) fn run(state: &State, inputs: &[SegmentId], gentle: bool) -> Result<(
     }
     copier.finish()?;
     let reclaimed = retire(state, &held, &copier.kept)?;
+    leave_what_stays(state, &inputs);
     let counters = &state.compaction.counters;
     counters.runs.fetch_add(1, Ordering::Relaxed);
     counters.reclaimed_bytes.fetch_add(reclaimed, Ordering::Relaxed);
@@ -61,6 +62,18 @@ pub(super) fn run(state: &State, inputs: &[SegmentId], gentle: bool) -> Result<(
     state.tell_now();
     event!(debug, "compacted {} segments of {reclaimed} bytes", inputs.len());
     Ok(())
+}
+
+/// All that was found to live in the inputs has moved. If the index still points into one, and no
+/// damage says why, no other run would make it go: it is left alone, so that none tries for ever.
+fn leave_what_stays(state: &State, inputs: &[SegmentId]) {
+    let kinds = state.index.kinds();
+    for id in inputs {
+        let stays = state.segments.has(*id) && kinds.iter().any(|kind| kind.live_in(*id) > 0);
+        if stays && !state.compaction.findings.lock().damaged.contains_key(id) {
+            leave_alone(state, *id, "it was compacted, and is still in use".to_owned(), None);
+        }
+    }
 }
 
 /// Reads and writes in turn.
@@ -102,6 +115,8 @@ fn read_inputs(state: &State, inputs: &[SegmentId]) -> Result<Vec<(SegmentId, Co
     let manifest = state.manifest.get();
     let mut held = Vec::new();
     for id in inputs {
+        // What was damaged is written over since, or is found once more.
+        state.compaction.findings.lock().damaged.remove(id);
         let entry = manifest.segments.iter().find(|entry| entry.id() == *id);
         let Some(sealed) = entry.and_then(|entry| entry.sealed.as_ref()) else { continue };
         let why = match contents(state, *id, sealed) {
@@ -110,8 +125,7 @@ fn read_inputs(state: &State, inputs: &[SegmentId]) -> Result<Vec<(SegmentId, Co
                 continue;
             }
             Ok(_) => "it holds records that this version does not know".to_owned(),
-            Err(Error::Corrupt { reason, .. }) => reason,
-            Err(error) => return Err(error),
+            Err(error) => unreadable(error)?,
         };
         leave_alone(state, *id, why, None);
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::contents;
+use super::{contents, unreadable};
 use crate::error::{Error, Result};
 use crate::format::contents::Contents;
 use crate::format::location::{Place, SegmentId};
@@ -64,12 +64,12 @@ impl Tombstones {
             let marked = match contents(state, entry.id(), sealed) {
                 Ok(other) => kinds.iter_mut().fold(false, |any, kind| kind.mark(&other) | any),
                 Err(Error::Corrupt { .. }) if planted(Bug::DamageNeedsNoTombstone) => false,
-                // It may hold anything.
-                Err(Error::Corrupt { .. }) => {
+                Err(error) => {
+                    unreadable(error)?;
+                    // It may hold anything.
                     kinds.iter_mut().for_each(OfKind::mark_all);
                     true
                 }
-                Err(error) => return Err(error),
             };
             if marked {
                 found.by.insert(entry.id());

@@ -66,7 +66,9 @@ pub enum WhyHeld {
         /// The numbers of those segments. They are compacted next, when space is wanted.
         needed_by: Vec<u32>,
     },
-    /// The segment can't be compacted: a record that is needed is damaged, or of an unknown type.
+    /// The segment can't be compacted: a record that is needed is damaged, can't be read, or is of
+    /// an unknown type. It is left alone until that record is written over or deleted, or the
+    /// store is opened again; what is dead in it does not count against the bound.
     Damaged {
         /// Where, and what is wrong with it.
         reason: String,
@@ -100,9 +102,11 @@ pub(crate) fn compaction(state: &State) -> CompactionStats {
     };
     let findings = state.compaction.findings.lock();
     stats.failure.clone_from(&findings.failure);
+    let left = rows.iter().filter(|row| findings.left_alone(row.id).is_some());
+    let stays: u64 = left.map(|row| row.total - row.live).sum();
     let otherwise = match allowed {
         None => WhyHeld::AutomaticOff,
-        Some(allowed) if total > allowed => WhyHeld::Due,
+        Some(allowed) if total - stays > allowed => WhyHeld::Due,
         Some(_) => WhyHeld::BelowBound,
     };
     stats.held = rows.iter().flat_map(|row| held(row, &findings, &otherwise)).collect();

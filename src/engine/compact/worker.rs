@@ -79,16 +79,16 @@ fn work(state: &State) {
 
 /// What the store is held to.
 #[derive(Clone, Copy, PartialEq)]
-enum Pressure {
+pub(super) enum Pressure {
     Load,
     Idle,
     /// The disk is full.
     Full,
 }
 
-/// Compacts until the store is within its bound.
-fn bring_down(state: &State, pressure: Pressure) -> Result<()> {
-    let mut last = Vec::new();
+/// Compacts until the store is within its bound. That ends: each run has an input go, or be left
+/// alone from then on.
+pub(super) fn bring_down(state: &State, pressure: Pressure) -> Result<()> {
     loop {
         state.check_open()?;
         if state.compaction.signals.stop.load(Ordering::Acquire) {
@@ -98,30 +98,16 @@ fn bring_down(state: &State, pressure: Pressure) -> Result<()> {
         match plan(&candidates, &space, &policy(state, pressure)) {
             Plan::Rest => return Ok(()),
             Plan::Roll => state.reserve.with(|| roll::end_early(state))?,
-            Plan::Compact(inputs) if inputs == last => return Err(still_there(state, &inputs)),
             Plan::Compact(inputs) => match run(state, &inputs, true) {
                 Err(error) if error.is_storage_full() => {
                     // With what is kept back for this there is room for one that takes little.
                     state.reserve.release();
                     run_cheapest(state, &candidates, error)?;
-                    last.clear();
                 }
-                ran => {
-                    ran?;
-                    last = inputs;
-                }
+                ran => ran?,
             },
         }
     }
-}
-
-/// The error of segments that a run should have let go. Another one would find them as this one
-/// did, for ever.
-fn still_there(state: &State, inputs: &[SegmentId]) -> Error {
-    let path =
-        inputs.first().map_or_else(|| state.disk.path().into(), |id| state.segments.path(*id));
-    let source = std::io::Error::other("it was compacted, and is still in use");
-    Error::io("let go of", path, source)
 }
 
 /// Compacts a single segment: the first of the cheapest that the disk has room for. If it has none,
@@ -260,20 +246,24 @@ pub(super) fn rows(state: &State) -> Vec<Row> {
     manifest.segments.iter().filter_map(row).collect()
 }
 
-/// What is known about the segments. The active one may be ended early in a store that is idle.
+/// What is known about the segments that are not left alone. The active one may be ended early in a
+/// store that is idle.
 pub(crate) fn survey(state: &State, idle: bool) -> (Vec<Candidate>, Space) {
     let (mut candidates, mut space) = (Vec::new(), Space { total: 0, live: 0, active: None });
     let active = state.order.lock().active.as_ref().map(|active| active.segment.id);
     let rows = rows(state);
     let findings = state.compaction.findings.lock();
     for Row { id, total, records, live, ordered } in rows {
-        space.total += total;
+        let is_left = findings.left_alone(id).is_some();
+        // What is dead in there stays. Were it counted, the others would be compacted on and on for
+        // the little that is dead in them, since nothing would bring the store within its bound.
+        space.total += if is_left { live } else { total };
         space.live += live;
         if active == Some(id) && idle {
             space.active = Some((records, live));
         }
         let Some(ordered) = ordered else { continue };
-        if findings.left_alone(id).is_some() {
+        if is_left {
             continue;
         }
         let needed = findings.needed.get(&id).map_or(0, |needed| needed.bytes);
@@ -282,77 +272,4 @@ pub(crate) fn survey(state: &State, idle: bool) -> (Vec<Candidate>, Space) {
         candidates.push(Candidate { id, total, live, needed, awaited, ordered });
     }
     (candidates, space)
-}
-
-#[cfg(all(test, feature = "sim", not(kindlog_shuttle)))]
-mod tests {
-    use super::*;
-    use crate::disk::sim::{EIO, Fault, OpKind, SimDisk};
-    use crate::engine::commit::{Change, What, commit};
-    use crate::engine::{read, recover};
-    use crate::format::location::Location;
-    use crate::sync::atomic::AtomicU64;
-    use crate::{Durability, MIN_SEGMENT_SIZE, Options};
-
-    /// A store without threads.
-    fn open(disk: &SimDisk) -> Arc<State> {
-        let options = Options::new().segment_size(MIN_SEGMENT_SIZE);
-        recover::open(Arc::new(disk.clone()), options).expect("it opens").0
-    }
-
-    fn change(state: &State, kind: &str, id: &str, what: What<'_>) {
-        let change = Change { kind, id, what };
-        commit(state, &[change], None, Durability::Buffered).expect("there is room");
-    }
-
-    /// Nothing lives in the segment that takes least, by what is known of it, but all of its
-    /// tombstones are needed, and the disk had no room for them. No other segment was tried, so the
-    /// store stayed full.
-    #[test]
-    fn on_a_full_disk_another_segment_is_tried_where_the_cheapest_has_no_room() {
-        let disk = SimDisk::new();
-        let state = open(&disk);
-        let end = || roll::end_early(&state).expect("there is room");
-        let long = "x".repeat(500);
-        let gone: Vec<String> = (0..28).map(|n| format!("{n}{long}")).collect();
-        for (n, id) in gone.iter().enumerate() {
-            change(&state, "Gone", id, What::Put(b""));
-            change(&state, "Keep", &n.to_string(), What::Put(&[7; 1_000]));
-        }
-        end();
-        gone.iter().for_each(|id| change(&state, "Gone", id, What::Delete));
-        end();
-        (0..12).for_each(|n| change(&state, "Hot", "a", What::Put(&[n; 4_000])));
-        end();
-        let len = |file: &String| disk.read_file(file).map_or(0, |bytes| bytes.len() as u64);
-        disk.set_capacity(Some(disk.files().iter().map(len).sum::<u64>() + 12_000));
-        bring_down(&state, Pressure::Full).expect("one of them has room");
-        let left: Vec<u64> = rows(&state).iter().map(|row| row.total - row.live).collect();
-        assert!(left.iter().sum::<u64>() < 2_000, "{left:?}");
-        let get = |kind: &str, id: &str| read::get(&state, kind, id).expect("it is sound");
-        assert_eq!(get("Hot", "a").expect("it lives").data, [11; 4_000][..]);
-        assert!(gone.iter().all(|id| get("Gone", id).is_none()));
-        assert!((0..28).all(|n| get("Keep", &n.to_string()).is_some()));
-    }
-
-    /// Where the counts are wrong and say that something lives where no key is, a segment was
-    /// compacted again and again, without a rest, and whoever asked for a compaction waited for
-    /// ever.
-    #[test]
-    fn a_segment_that_does_not_go_is_compacted_once_and_told_of() {
-        let disk = SimDisk::new();
-        let state = open(&disk);
-        (0..12).for_each(|n| change(&state, "Hot", "a", What::Put(&[n; 4_000])));
-        roll::end_early(&state).expect("there is room");
-        let kind = state.index.kind("Hot").expect("there is one");
-        let nowhere = Location::new(SegmentId(0), 8, 800);
-        kind.put(kind.hashed(b"ghost"), nowhere, None, 1, 0, state.index.snapshots());
-        // So that what never ends fails.
-        let reads = AtomicU64::new(0);
-        let too_many =
-            move |op, _: &str| op == OpKind::Read && reads.fetch_add(1, Ordering::Relaxed) >= 1_000;
-        disk.fail_always(too_many, Fault::Error(EIO));
-        let told = bring_down(&state, Pressure::Full).expect_err("it does not go").to_string();
-        assert!(told.contains("still in use") && told.contains("00000000.seg"), "{told}");
-    }
 }

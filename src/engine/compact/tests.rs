@@ -1,0 +1,209 @@
+//! What the worker does with segments that damage or wrong counts keep, and on a full disk.
+
+use std::sync::Arc;
+
+use super::why;
+use super::worker::{Pressure, bring_down, rows};
+use crate::disk::sim::{EIO, Fault, OpKind, SimDisk};
+use crate::engine::commit::{Change, What, commit};
+use crate::engine::{read, recover, roll};
+use crate::format::location::{Location, SegmentId};
+use crate::state::State;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::{Durability, MIN_SEGMENT_SIZE, Options, WhyHeld};
+
+/// A store without threads.
+fn open(disk: &SimDisk) -> Arc<State> {
+    let options = Options::new().segment_size(MIN_SEGMENT_SIZE);
+    recover::open(Arc::new(disk.clone()), options).expect("it opens").0
+}
+
+fn change(state: &State, kind: &str, id: &str, what: What<'_>) {
+    let change = Change { kind, id, what };
+    commit(state, &[change], None, Durability::Buffered).expect("there is room");
+}
+
+/// Ends the segment that is written.
+fn end(state: &State) {
+    roll::end_early(state).expect("there is room");
+}
+
+/// How many bytes the files have.
+fn len(disk: &SimDisk) -> u64 {
+    let len = |file: &String| disk.read_file(file).map_or(0, |bytes| bytes.len() as u64);
+    disk.files().iter().map(len).sum()
+}
+
+/// The offset at which a key's record lies in its segment.
+fn place_of(state: &State, kind: &str, id: &str) -> u64 {
+    let kind = state.index.kind(kind).expect("there is one");
+    kind.find_ordered(id.as_bytes()).expect("it lives").place.offset_bytes()
+}
+
+/// What is said to be wrong with a segment, if anything is.
+fn damage_of(state: &State, segment: u32) -> Option<String> {
+    let held = why::compaction(state).held.into_iter().find(|held| held.segment == segment);
+    match held?.why {
+        WhyHeld::Damaged { reason } => Some(reason),
+        _ => None,
+    }
+}
+
+/// Nothing lives in the segment that takes least, by what is known of it, but all of its
+/// tombstones are needed, and the disk had no room for them. No other segment was tried, so the
+/// store stayed full.
+#[test]
+fn on_a_full_disk_another_segment_is_tried_where_the_cheapest_has_no_room() {
+    let disk = SimDisk::new();
+    let state = open(&disk);
+    let long = "x".repeat(500);
+    let gone: Vec<String> = (0..28).map(|n| format!("{n}{long}")).collect();
+    for (n, id) in gone.iter().enumerate() {
+        change(&state, "Gone", id, What::Put(b""));
+        change(&state, "Keep", &n.to_string(), What::Put(&[7; 1_000]));
+    }
+    end(&state);
+    gone.iter().for_each(|id| change(&state, "Gone", id, What::Delete));
+    end(&state);
+    (0..12).for_each(|n| change(&state, "Hot", "a", What::Put(&[n; 4_000])));
+    end(&state);
+    disk.set_capacity(Some(len(&disk) + 12_000));
+    bring_down(&state, Pressure::Full).expect("one of them has room");
+    let left: Vec<u64> = rows(&state).iter().map(|row| row.total - row.live).collect();
+    assert!(left.iter().sum::<u64>() < 2_000, "{left:?}");
+    let get = |kind: &str, id: &str| read::get(&state, kind, id).expect("it is sound");
+    assert_eq!(get("Hot", "a").expect("it lives").data, [11; 4_000][..]);
+    assert!(gone.iter().all(|id| get("Gone", id).is_none()));
+    assert!((0..28).all(|n| get("Keep", &n.to_string()).is_some()));
+}
+
+/// Where the counts are wrong and say that something lives where no key is, a segment was
+/// compacted again and again, without a rest, and whoever asked for a compaction waited for ever.
+/// On a full disk that was so even when there was a guard against it, which each single segment
+/// that was compacted then made forget. Now such a segment is left alone, and the others go.
+#[test]
+fn a_segment_that_does_not_go_is_compacted_once_and_told_of() {
+    for full in [false, true] {
+        let disk = SimDisk::new();
+        let state = open(&disk);
+        (0..12).for_each(|n| change(&state, "Hot", "a", What::Put(&[n; 4_000])));
+        end(&state);
+        let kind = state.index.kind("Hot").expect("there is one");
+        let nowhere = Location::new(SegmentId(0), 8, 800);
+        kind.put(kind.hashed(b"ghost"), nowhere, None, 1, 0, state.index.snapshots());
+        for n in 0..10 {
+            change(&state, "Hot", "b", What::Put(&[n; 4_000]));
+            change(&state, "Keep", &n.to_string(), What::Put(&[n; 1_500]));
+        }
+        end(&state);
+        if full {
+            disk.set_capacity(Some(len(&disk) + 10_000));
+        }
+        // So that what never ends fails.
+        let reads = AtomicU64::new(0);
+        let too_many =
+            move |op, _: &str| op == OpKind::Read && reads.fetch_add(1, Ordering::Relaxed) >= 1_000;
+        disk.fail_always(too_many, Fault::Error(EIO));
+        let done = bring_down(&state, Pressure::Full);
+        assert_eq!(done.is_err(), full, "{done:?}");
+        assert!(done.err().is_none_or(|error| error.is_storage_full()));
+        disk.clear_faults();
+        let told = damage_of(&state, 0).expect("it is told of");
+        assert!(told.contains("still in use"), "{told}");
+        let dead: Vec<u64> = rows(&state).iter().skip(1).map(|row| row.total - row.live).collect();
+        assert_eq!(dead.iter().sum::<u64>() > 2_000, full, "{dead:?}");
+        disk.set_capacity(None);
+        bring_down(&state, Pressure::Full).expect("there is room");
+        let left = rows(&state).into_iter().filter(|row| row.total - row.live > 2_000);
+        assert!(left.map(|row| row.id).eq([SegmentId(0)]));
+    }
+}
+
+/// A record that lives and can't be read ended each run with an error, and the next one took the
+/// same segments: no space came back any more, wherever it was. Now its segment is left alone.
+#[test]
+fn what_can_not_be_read_keeps_its_segment_and_no_other() {
+    let disk = SimDisk::new();
+    let state = open(&disk);
+    for segment in 0..3 {
+        for n in 0..12 {
+            change(&state, "Hot", "a", What::Put(&[n; 3_000]));
+            change(&state, "Keep", &format!("{segment}/{n}"), What::Put(&[segment; 1_000]));
+        }
+        end(&state);
+    }
+    let place = place_of(&state, "Keep", "0/5");
+    disk.make_unreadable("00000000.seg", place..place + 1);
+    for _ in 0..2 {
+        bring_down(&state, Pressure::Full).expect("the others can be compacted");
+        let told = damage_of(&state, 0).expect("it is told of");
+        assert!(told.contains(&format!("at byte {place}, it can't be read")), "{told}");
+        let rows = rows(&state);
+        assert!(rows.iter().all(|row| row.id == SegmentId(0) || row.total - row.live < 2_000));
+        assert_eq!(rows.iter().filter(|row| row.id == SegmentId(0)).count(), 1);
+    }
+    let get = |segment, n| read::get(&state, "Keep", &format!("{segment}/{n}"));
+    for (segment, n) in (0..3).flat_map(|segment| (0..12).map(move |n| (segment, n))) {
+        let found = get(segment, n).map(|found| found.is_some());
+        assert_eq!(found.ok(), ((segment, n) != (0, 5)).then_some(true), "{segment}/{n}");
+    }
+    // Nothing of it was lost, and the next process looks again.
+    drop(state);
+    let state = open(&disk.kill(0));
+    bring_down(&state, Pressure::Full).expect("all can be read");
+    assert!(rows(&state).iter().all(|row| row.id != SegmentId(0)));
+    assert!(read::get(&state, "Keep", "0/5").expect("it is sound").is_some());
+}
+
+/// The same of segments that have no hint and can't be read to the end: as an input, and as one
+/// that may hold what a tombstone deletes.
+#[test]
+fn a_segment_that_can_not_be_looked_through_does_not_keep_the_others() {
+    let disk = SimDisk::new();
+    let state = open(&disk);
+    change(&state, "Log", "gone", What::Put(&[1; 1_000]));
+    (0..12).for_each(|n| change(&state, "Hot", "a", What::Put(&[n; 4_000])));
+    end(&state);
+    change(&state, "Log", "gone", What::Delete);
+    (0..12).for_each(|n| change(&state, "Hot", "a", What::Put(&[n; 4_000])));
+    end(&state);
+    if disk.read_file("00000000.hint").is_some() {
+        disk.remove_file("00000000.hint");
+    }
+    disk.make_unreadable("00000000.seg", 500..501);
+    bring_down(&state, Pressure::Full).expect("the other can be compacted");
+    assert!(damage_of(&state, 0).is_some_and(|told| told.contains("can't be read")));
+    let dead: Vec<u64> = rows(&state).iter().skip(1).map(|row| row.total - row.live).collect();
+    assert!(dead.iter().sum::<u64>() < 2_000, "{dead:?}");
+    drop(state);
+    let state = open(&disk.kill(0));
+    assert!(read::get(&state, "Log", "gone").expect("it reads").is_none(), "it is back");
+}
+
+/// What was dead in a segment that damage keeps counted against the bound: nothing could bring the
+/// store within it, so the other segments were compacted whole for every little that died in them,
+/// and commits gave way to that.
+#[test]
+fn what_damage_keeps_is_not_looked_for_in_the_others() {
+    let disk = SimDisk::new();
+    let state = open(&disk);
+    for segment in ["00000000.seg", "00000001.seg"] {
+        change(&state, "Keep", segment, What::Put(&[7; 1_000]));
+        let place = place_of(&state, "Keep", segment);
+        (0..15).for_each(|n| change(&state, "Hot", "a", What::Put(&[n; 4_000])));
+        end(&state);
+        disk.make_unreadable(segment, place..place + 1);
+    }
+    (0..50).for_each(|n| change(&state, "Keep", &n.to_string(), What::Put(&[7; 1_000])));
+    end(&state);
+    bring_down(&state, Pressure::Full).expect("it goes on");
+    let copied = || state.compaction.counters.copied_bytes.load(Ordering::Relaxed);
+    let before = copied();
+    change(&state, "Keep", "1", What::Put(&[8; 1_000]));
+    end(&state);
+    bring_down(&state, Pressure::Full).expect("it goes on");
+    assert_eq!(copied(), before, "a thousand bytes of fifty are dead");
+    let held = why::compaction(&state).held;
+    let due: Vec<_> = held.iter().filter(|held| held.why == WhyHeld::Due).collect();
+    assert!(due.is_empty(), "{due:?}");
+}
