@@ -82,7 +82,7 @@ pub enum Error {
         /// What is wrong, and the key where one is known.
         reason: String,
     },
-    /// The manifest names a segment file that the directory lacks.
+    /// A store's manifest, or a backup, names a segment file that its directory lacks.
     MissingSegment {
         /// The missing file.
         file: PathBuf,
@@ -206,7 +206,11 @@ impl fmt::Display for Error {
                 write!(f, "{} is damaged at byte {offset}: {reason}", file.display())
             }
             Error::MissingSegment { file } => {
-                write!(f, "segment {} is missing: the manifest names it", file.display())
+                write!(f, "segment {} is missing, which is part of ", file.display())?;
+                match file.parent() {
+                    Some(whole) => write!(f, "the store or backup in {}", whole.display()),
+                    None => f.write_str("the store or backup"),
+                }
             }
             Error::Locked { path, owner: Some(pid) } => {
                 write!(f, "store {} is open for writing in process {pid}", path.display())

@@ -442,6 +442,9 @@ fn every_flipped_bit_of_a_backup_is_found() {
     let [segment] = &segments(&dir)[..] else { panic!("one segment") };
     fs::rename(dir.join(segment), dir.join("elsewhere")).unwrap();
     found("the segment's file gone", true);
+    let told = Store::restore(&dir, place.at("to")).unwrap_err().to_string();
+    let names = [segment.as_str(), "backup in ", dir.to_str().unwrap()];
+    assert!(names.iter().all(|name| told.contains(name)), "{told}");
     // The store still has it: the next backup brings it back.
     assert!(store.backup(&dir).unwrap().copied_bytes > 0);
     assert!(Store::verify_backup(&dir).unwrap().is_clean());
