@@ -77,7 +77,7 @@ pub use engine::batch::Batch;
 pub use engine::commit::Expect;
 pub use engine::compact::why::{CompactionStats, HeldSpace, WhyHeld};
 pub use engine::doctor::Diagnosis;
-pub use engine::examine::{Damage, LostRecord};
+pub use engine::examine::{Damage, LostRecord, Misnamed};
 pub use engine::report::{Discarded, RecoveryReport};
 pub use engine::salvage::SalvageReport;
 pub use engine::scan::{KeyIter, Scan, ScanIter};

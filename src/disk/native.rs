@@ -29,10 +29,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use self::lock::{NativeLock, identity};
 use super::{Disk, File, Lock, Map, TailMap};
 use crate::zoo::{Bug, planted};
+
+/// What is said of what is neither a file nor a link.
+const NO_FILE: &str = "what has its name is not a regular file";
 
 /// A directory of the file system.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ impl NativeDisk {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(fd) => fs::File::from(fd),
-            Err(rustix::io::Errno::NOTDIR) => return Err(not_a_directory(path)),
+            Err(Errno::NOTDIR) => return Err(not_a_directory(path)),
             Err(err) => return Err(err.into()),
         };
         let disk = NativeDisk { path: path.to_owned(), dir, fork_mark: ForkMark::new() };
@@ -71,17 +75,17 @@ impl NativeDisk {
         let links = if planted(Bug::FollowLinks) { OFlags::empty() } else { OFlags::NOFOLLOW };
         let flags = flags | OFlags::CLOEXEC | links | OFlags::NONBLOCK;
         let others = if planted(Bug::ReadableFiles) { Mode::ROTH } else { Mode::empty() };
-        let fd = rustix::io::retry_on_intr(|| {
+        let opened = rustix::io::retry_on_intr(|| {
             rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR | others)
-        })?;
-        let file = fs::File::from(fd);
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{} is not a regular file", self.path.join(name).display()),
-            ));
-        }
-        Ok(file)
+        });
+        let other = |what| io::Error::new(io::ErrorKind::InvalidInput, what);
+        let file = match opened {
+            Ok(fd) => fs::File::from(fd),
+            Err(Errno::LOOP) => return Err(other("a symbolic link has its name")),
+            Err(Errno::ISDIR | Errno::NXIO) => return Err(other(NO_FILE)),
+            Err(error) => return Err(error.into()),
+        };
+        if file.metadata()?.is_file() { Ok(file) } else { Err(other(NO_FILE)) }
     }
 
     /// Whether `file` still is what `name` leads to.
@@ -125,7 +129,7 @@ impl Disk for NativeDisk {
                 let name = entry.file_name();
                 match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(stat) => file_type = FileType::from_raw_mode(stat.st_mode),
-                    Err(rustix::io::Errno::NOENT) => continue,
+                    Err(Errno::NOENT) => continue,
                     Err(err) => return Err(err.into()),
                 }
             }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::examine::{Damage, examine};
-use super::lenient::medium_failed;
+use super::examine::{Damage, Examination, Misnamed, examine};
+use super::lenient::not_to_be_read;
 use super::recover;
 use super::report::RecoveryReport;
 use crate::disk::Disk;
@@ -22,12 +22,14 @@ pub struct Diagnosis {
     pub live: u64,
     /// What is not sound.
     pub damages: Vec<Damage>,
+    /// Segments that are there under other names.
+    pub misnamed: Vec<Misnamed>,
 }
 
 impl Diagnosis {
     /// Whether nothing is wrong at all: it opens, and nothing is damaged, torn bytes included.
     pub fn is_healthy(&self) -> bool {
-        self.open.is_ok() && self.damages.is_empty()
+        self.open.is_ok() && self.damages.is_empty() && self.misnamed.is_empty()
     }
 }
 
@@ -42,10 +44,13 @@ pub(crate) fn diagnose(disk: &Arc<dyn Disk>) -> Result<Diagnosis> {
     let live = live.count() as u64;
     let open = match recover::open(disk.clone(), Options::new().read_only(true)) {
         Ok((_, report)) => Ok(report),
-        Err(error @ Error::Io { .. }) if seen.manifest.is_some() && !medium_failed(&error) => {
-            return Err(error);
+        Err(error @ Error::Io { .. }) if seen.manifest.is_some() => {
+            // It may be that nothing but this process can't open it.
+            not_to_be_read(error.share())?;
+            Err(error)
         }
         Err(error) => Err(error),
     };
-    Ok(Diagnosis { open, records: seen.records, live, damages: seen.damages })
+    let Examination { records, damages, misnamed, .. } = seen;
+    Ok(Diagnosis { open, records, live, damages, misnamed })
 }

@@ -1,25 +1,27 @@
 //! Reading a store that may be damaged: everything that is sound, wherever it lies, and where the
 //! rest is. Changes nothing, and believes nothing that has no checksum.
 
+mod files;
+mod lost;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::lenient::{Lenient, medium_failed};
+pub use self::lost::LostRecord;
+use super::lenient::{Lenient, UNREADABLE, not_to_be_read};
 use super::survey::Commit;
-use crate::disk::{Disk, File};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::names;
 use crate::format::record::{self, FrameType, Header};
-use crate::format::segment::SegmentHeader;
 use crate::log::manifest::ManifestFile;
 use crate::log::scan::Scan;
 use crate::log::segment::Segment;
 use crate::log::tail::TailCopy;
-use crate::resource::Revision;
 
 /// A stretch of a file that holds no sound frame.
 #[derive(Clone, Debug)]
@@ -39,19 +41,15 @@ pub struct Damage {
     pub lost: Option<LostRecord>,
 }
 
-/// A record whose header is sound and whose body is not. Its key is as it reads now, and may be
-/// damaged itself.
-#[derive(Clone, Debug)]
+/// A segment of the store whose file has the name of another one. It is as sound as if it had its
+/// own, but the store does not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct LostRecord {
-    /// `Kind/ID`, or `Kind/Prefix` of a delete by prefix.
-    pub key: String,
-    /// The commit that wrote it.
-    pub revision: Revision,
-    /// It is a delete: what it deleted may be back.
-    pub is_delete: bool,
-    /// The newest sound version of the key, if there is one.
-    pub newest: Option<Revision>,
+pub struct Misnamed {
+    /// The file.
+    pub file: PathBuf,
+    /// The name that it should have.
+    pub name: String,
 }
 
 /// Where a sound record lies.
@@ -75,9 +73,6 @@ pub(super) enum Source {
     },
 }
 
-/// What is said of what the medium failed to read.
-const UNREADABLE: &str = "it can't be read: the medium failed";
-
 /// Follows commits through the frames of one source.
 #[derive(Default)]
 struct Commits {
@@ -98,6 +93,7 @@ pub(crate) struct Examination {
     /// Kind, prefix and revision of each delete by prefix.
     pub(super) prefixes: Vec<(Vec<u8>, Vec<u8>, u64)>,
     pub(super) damages: Vec<Damage>,
+    pub(super) misnamed: Vec<Misnamed>,
     pub(super) records: u64,
     pub(super) revision: u64,
     /// The highest watermark in any sound frame and in the manifest.
@@ -128,17 +124,20 @@ pub(super) fn examine(disk: &Arc<dyn Disk>) -> Result<Examination> {
         Err(Error::Corrupt { reason, .. }) => {
             seen.whole_file_lost(disk, names::MANIFEST, &reason);
         }
-        Err(error) if medium_failed(&error) => {
-            seen.whole_file_lost(disk, names::MANIFEST, UNREADABLE);
+        Err(error) => {
+            let reason = not_to_be_read(error)?;
+            seen.whole_file_lost(disk, names::MANIFEST, &reason);
         }
-        Err(error) => return Err(error),
     }
     seen.watermark = seen.manifest.as_ref().map_or(0, |manifest| manifest.watermark);
     let mut segments = seen.open_segments(disk)?;
     segments.sort_by_key(|(segment, _)| segment.base);
+    let tail = seen.open_tail(disk)?;
     for (segment, end) in segments {
         seen.read_segment(&segment, end)?;
-        seen.read_tail(disk, &segment)?;
+        if let Some(tail) = &tail {
+            seen.read_tail(tail, &segment);
+        }
     }
     seen.settle_partial();
     seen.find_missing();
@@ -165,86 +164,11 @@ pub(super) fn examine(disk: &Arc<dyn Disk>) -> Result<Examination> {
             UNREADABLE.clone_into(&mut damage.reason);
         }
     }
-    seen.name_newest();
+    seen.name_lost(disk);
     Ok(seen)
 }
 
 impl Examination {
-    fn whole_file_lost(&mut self, disk: &Arc<dyn Disk>, name: &str, reason: &str) {
-        let (file, reason) = (disk.path().join(name), reason.to_owned());
-        self.damages.push(Damage { file, offset: 0, len: 0, reason, torn: false, lost: None });
-    }
-
-    /// The segments that belong to the store, and how far each is to be read.
-    fn open_segments(&mut self, disk: &Arc<dyn Disk>) -> Result<Vec<(Arc<Segment>, u64)>> {
-        let names = disk.list().map_err(|e| Error::io("list", disk.path(), e))?;
-        let mut ids: Vec<_> = names.iter().filter_map(|name| names::parse_segment(name)).collect();
-        let manifest = self.manifest.clone();
-        if let Some(manifest) = &manifest {
-            ids.retain(|id| manifest.segments.iter().any(|entry| entry.id() == *id));
-            for entry in &manifest.segments {
-                if !ids.contains(&entry.id()) {
-                    let name = names::segment(entry.id());
-                    let records = entry.sealed.as_ref().map(|sealed| sealed.records);
-                    let reason = match records {
-                        Some(records) => format!("the segment is missing, with {records} records"),
-                        None => "the segment is missing, with all that it held".to_owned(),
-                    };
-                    self.whole_file_lost(disk, &name, &reason);
-                }
-            }
-        }
-        let mut segments = Vec::new();
-        for id in ids {
-            let name = names::segment(id);
-            let entry = manifest.as_ref().and_then(|manifest| {
-                manifest.segments.iter().find(|entry| entry.id() == id).cloned()
-            });
-            let named = entry.as_ref().zip(manifest.as_ref()).map(|(entry, m)| SegmentHeader {
-                store_id: m.store_id(),
-                salt: entry.salt,
-                base: entry.base,
-                capacity: entry.capacity,
-                id,
-            });
-            let Some((segment, len)) = self.open_segment(disk, &name, named)? else { continue };
-            let sealed = entry.and_then(|entry| entry.sealed).map(|sealed| sealed.length);
-            if sealed.is_some_and(|sealed| sealed > len) {
-                let reason = "durable bytes are gone, and with them what they held".to_owned();
-                let gone = sealed.unwrap_or(len) - len;
-                let (file, offset, len) = (segment.path.clone(), len, gone);
-                self.damages.push(Damage { file, offset, len, reason, torn: false, lost: None });
-            }
-            segments.push((segment, sealed.unwrap_or(len).min(len)));
-        }
-        Ok(segments)
-    }
-
-    /// Opens a segment by what the manifest says of it, or else by its own header.
-    fn open_segment(
-        &mut self,
-        disk: &Arc<dyn Disk>,
-        name: &str,
-        named: Option<SegmentHeader>,
-    ) -> Result<Option<(Arc<Segment>, u64)>> {
-        let path = disk.path().join(name);
-        let file = disk.open_read_only(name).map_err(|e| Error::io("open", &path, e))?;
-        let file = Arc::new(Lenient::new(file));
-        self.files.push((path.clone(), file.clone()));
-        let len = file.len().map_err(|e| Error::io("read", &path, e))?;
-        let mut bytes = vec![0; len.min(crate::format::file::MAX_HEADER_LEN as u64) as usize];
-        file.read_exact_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
-        let own = SegmentHeader::decode(&bytes).ok();
-        if own.is_none() {
-            self.whole_file_lost(disk, name, "the segment's header is damaged");
-        }
-        let Some(header) = named.or(own.map(|(header, _)| header)) else { return Ok(None) };
-        let first = own.map_or(crate::format::segment::HEADER_LEN, |(_, first)| first);
-        let segment = Arc::new(Segment::new(header, first, path, file, false)?);
-        segment.set_written(len);
-        Ok(Some((segment, len)))
-    }
-
     fn read_segment(&mut self, segment: &Arc<Segment>, end: u64) -> Result<()> {
         let failed = |e| Error::io("read", &segment.path, e);
         let source = self.sources.len();
@@ -271,7 +195,7 @@ impl Examination {
             }
             let (lost, reason) = match scan.peek().map_err(failed)? {
                 Ok(header) => {
-                    (lost_record(segment, offset, &header), "a record is damaged".to_owned())
+                    (lost::record(segment, offset, &header), "a record is damaged".to_owned())
                 }
                 Err(bad) => (None, bad.to_string()),
             };
@@ -287,20 +211,7 @@ impl Examination {
     }
 
     /// Takes what of the tail file continues a segment.
-    fn read_tail(&mut self, disk: &Arc<dyn Disk>, segment: &Arc<Segment>) -> Result<()> {
-        let Some(manifest) = self.manifest.as_ref().filter(|manifest| manifest.tail) else {
-            return Ok(());
-        };
-        let tail = match TailCopy::read(&**disk, &manifest.store_id()) {
-            Ok(tail) => tail,
-            Err(Error::Corrupt { reason, .. }) => {
-                if !self.damages.iter().any(|damage| damage.file.ends_with(names::TAIL)) {
-                    self.whole_file_lost(disk, names::TAIL, &reason);
-                }
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
+    fn read_tail(&mut self, tail: &TailCopy, segment: &Arc<Segment>) {
         let own = self.newest_end(segment);
         let bytes = Bytes::from(tail.following(segment.salt, segment.position(own)));
         let source = self.sources.len();
@@ -316,7 +227,6 @@ impl Examination {
             *end = (*end).max(own + at as u64);
         }
         self.sources.push(Source::Tail { bytes, segment: segment.clone(), start: own });
-        Ok(())
     }
 
     /// Where the first damage of a segment begins, or its written end.
@@ -419,28 +329,4 @@ impl Examination {
             }
         }
     }
-
-    /// Finds what is left of the keys that damaged records had.
-    fn name_newest(&mut self) {
-        for damage in &mut self.damages {
-            let Some(lost) = &mut damage.lost else { continue };
-            let Some((kind, id)) = lost.key.split_once('/') else { continue };
-            let key = (kind.as_bytes().to_vec(), id.as_bytes().to_vec());
-            lost.newest = self.newest.get(&key).map(|sound| Revision::from(sound.revision));
-        }
-    }
-}
-
-/// What a damaged record says of itself, as far as its sound header vouches for it.
-fn lost_record(segment: &Segment, offset: u64, header: &Header) -> Option<LostRecord> {
-    let bytes = segment.frame(offset).ok()?;
-    let [kind, id, _] = header.ranges();
-    let text = |range| bytes.get(range).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    header.frame_type.is_record().then_some(())?;
-    Some(LostRecord {
-        key: format!("{}/{}", text(kind)?, text(id)?),
-        revision: Revision::from(header.revision),
-        is_delete: header.frame_type != FrameType::Put,
-        newest: None,
-    })
 }

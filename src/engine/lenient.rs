@@ -5,14 +5,17 @@
 //! damage was that.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::disk::{File, Map};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::sync::Mutex;
 
+/// What is said of what the medium failed to read.
+pub(super) const UNREADABLE: &str = "it can't be read: the medium failed";
 /// What stands in the place of what can't be read. Zeros would be room that was never written.
 const FILLER: u8 = 0xff;
 /// What can't be read whole is read in pieces of this size.
@@ -37,6 +40,11 @@ impl Lenient {
     pub(super) fn failed_in(&self, range: Range<u64>) -> bool {
         let pieces = range.start / PIECE_LEN..range.end.div_ceil(PIECE_LEN);
         !pieces.is_empty() && self.unreadable.lock().range(pieces).next().is_some()
+    }
+
+    /// What is wrong with a range that is called `bad`.
+    pub(super) fn why(&self, range: Range<u64>, bad: &dyn Display) -> String {
+        if self.failed_in(range) { UNREADABLE.to_owned() } else { bad.to_string() }
     }
 
     fn read_pieces(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -104,108 +112,21 @@ fn is_of_medium(error: &io::Error) -> bool {
     error.raw_os_error() == Some(EIO)
 }
 
-/// Whether it was the medium that failed, and not this process that may not, or can't now.
-pub(super) fn medium_failed(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if is_of_medium(source))
+/// Why a file can't be read, where the directory is at fault and not this process, which may not,
+/// or can't now: the file is damaged, the medium fails, or what has the file's name is no file.
+///
+/// # Errors
+/// Any other error.
+pub(super) fn not_to_be_read(error: Error) -> Result<String> {
+    match error {
+        Error::Corrupt { reason, .. } => Ok(reason),
+        Error::Io { source, .. } if is_of_medium(&source) => Ok(UNREADABLE.to_owned()),
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
+            Ok(source.to_string())
+        }
+        error => Err(error),
+    }
 }
 
 #[cfg(all(test, feature = "sim", not(kindlog_shuttle)))]
-mod tests {
-    use super::*;
-    use crate::disk::Disk;
-    use crate::disk::memory::MemoryDisk;
-    use crate::disk::sim::{self, Fault, OpKind, SimDisk};
-    use crate::engine::{doctor, salvage};
-    use crate::sync::atomic::{AtomicBool, Ordering};
-    use crate::{MIN_SEGMENT_SIZE, Options};
-
-    /// A file with a bad sector.
-    #[derive(Debug)]
-    struct Bad(Vec<u8>, Range<u64>);
-
-    impl File for Bad {
-        fn len(&self) -> io::Result<u64> {
-            Ok(self.0.len() as u64)
-        }
-
-        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-            let end = offset + buf.len() as u64;
-            if offset < self.1.end && self.1.start < end {
-                return Err(medium_error());
-            }
-            let bytes = self.0.get(offset as usize..end as usize);
-            buf.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-            Ok(())
-        }
-
-        fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn sync(&self) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn reserve(&self, _: u64, _: u64) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn set_len(&self, _: u64) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn map(&self, _: u64) -> io::Result<Option<Arc<dyn Map>>> {
-            Ok(None)
-        }
-    }
-
-    #[test]
-    fn only_the_pieces_that_can_not_be_read_are_passed_over() {
-        let file = Lenient::new(Arc::new(Bad(vec![7; 20_000], 9_000..9_512)));
-        for _ in 0..2 {
-            let mut bytes = vec![0; 19_990];
-            file.read_exact_at(&mut bytes, 10).expect("it is read");
-            let is_right = |(at, byte): (usize, &u8)| match at + 10 {
-                8_192..12_288 => *byte == FILLER,
-                _ => *byte == 7,
-            };
-            assert!(bytes.iter().enumerate().all(is_right));
-            assert!(file.failed_in(12_287..12_288) && file.failed_in(0..8_193));
-            assert!(!file.failed_in(0..8_192) && !file.failed_in(12_288..20_000));
-        }
-        let behind = file.read_exact_at(&mut [0; 2], 19_999).expect_err("the file ends");
-        assert_eq!(behind.kind(), io::ErrorKind::UnexpectedEof);
-    }
-
-    /// One file that the medium could not read was the end of looking, and of saving, for all.
-    #[test]
-    fn what_other_segments_hold_is_saved_when_one_can_not_be_read() {
-        let disk = SimDisk::new();
-        let store = Options::new().segment_size(MIN_SEGMENT_SIZE).open_on(&disk).expect("it opens");
-        for n in 0..30 {
-            store.put("Log", &format!("{n:02}"), vec![n; 5_000]).expect("there is room");
-        }
-        store.close().expect("it closes");
-        drop(store);
-        // How long it is can be told: that is the first thing that is asked for.
-        let measured = AtomicBool::new(false);
-        let unreadable = move |op, file: &str| match (op, file) {
-            (OpKind::Open, "00000000.seg") => {
-                measured.store(false, Ordering::Relaxed);
-                false
-            }
-            (OpKind::Read, "00000000.seg") => measured.swap(true, Ordering::Relaxed),
-            _ => false,
-        };
-        disk.fail_always(unreadable, Fault::Error(sim::EIO));
-        let from: Arc<dyn Disk> = Arc::new(disk);
-        let found = doctor::diagnose(&from).expect("what can be had");
-        assert!((10..30).contains(&found.live), "{found:?}");
-        let unread = |damage: &&crate::Damage| damage.file.ends_with("00000000.seg");
-        let damage = found.damages.iter().find(unread).expect("it is damaged");
-        assert!(!damage.torn && damage.reason.contains("can't be read"), "{found:?}");
-        let seen = salvage::prepare(&from).expect("what can be had");
-        let saved = salvage::salvage(seen, Arc::new(MemoryDisk::new())).expect("it is saved");
-        assert_eq!(saved.saved, found.live);
-    }
-}
+mod tests;

@@ -44,11 +44,14 @@ pub(crate) fn prepare(from: &Arc<dyn Disk>) -> Result<Examination> {
 pub(crate) fn salvage(seen: Examination, to: Arc<dyn Disk>) -> Result<SalvageReport> {
     check_empty(&*to, "salvage to")?;
     let (state, _) = recover::open(to, Options::new())?;
-    let copied = copy(&seen, &state);
+    let mut gone_bad = Vec::new();
+    let copied = copy(&seen, &state, &mut gone_bad);
     let closed = close::close(&state);
     let saved = copied?;
     closed?;
-    Ok(SalvageReport { saved, damages: seen.damages })
+    let mut damages = seen.damages;
+    damages.append(&mut gone_bad);
+    Ok(SalvageReport { saved, damages })
 }
 
 /// Refuses a directory that holds files.
@@ -61,7 +64,8 @@ pub(crate) fn check_empty(to: &dyn Disk, op: &'static str) -> Result<()> {
     Err(Error::io(op, to.path(), source))
 }
 
-fn copy(seen: &Examination, state: &State) -> Result<u64> {
+/// Copies what is live. What was sound when it was looked at, and no longer is, goes to `gone_bad`.
+fn copy(seen: &Examination, state: &State, gone_bad: &mut Vec<Damage>) -> Result<u64> {
     let mut saved = 0;
     for ((kind, id), sound) in &seen.newest {
         if !seen.is_live(kind, id, sound) {
@@ -73,8 +77,15 @@ fn copy(seen: &Examination, state: &State) -> Result<u64> {
         if key::check_key(kind, id).is_err() {
             continue;
         }
-        let (header, bytes) = read(&seen.sources[sound.source], sound)?;
-        append(state, kind, id, &header, &bytes)?;
+        match read(&seen.sources[sound.source], sound) {
+            Ok((header, bytes)) => append(state, kind, id, &header, &bytes)?,
+            // A medium that fails fails more and more.
+            Err(Error::Corrupt { reason, .. }) => {
+                gone_bad.push(seen.gone_bad(kind, id, sound, &reason));
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
         saved += 1;
     }
     let mut order = state.lock_order()?;

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::lenient::Lenient;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::format::location::{Location, Place, SegmentId};
@@ -128,19 +129,19 @@ fn verify_segment(
     let failed = |e| Error::io("read", &segment.path, e);
     let (mut lost, mut expected) = (Vec::new(), expected.into_iter().peekable());
     let (mut digest, problems) = (crc32fast::Hasher::new(), report.problems.len());
-    let mut scan =
-        Scan::new(&*segment.file, segment.salt, segment.base, segment.first, segment.written());
+    // What can't be read is a problem as any other, and behind it may be more.
+    let (file, written) = (Lenient::new(segment.file.clone()), segment.written());
+    let mut scan = Scan::new(&file, segment.salt, segment.base, segment.first, written);
     loop {
         match scan.next().map_err(failed)? {
             None => break,
             Some(Err(bad)) => {
-                report.problems.push(Problem {
-                    file: segment.path.clone(),
-                    offset: scan.offset(),
-                    key: None,
-                    reason: bad.to_string(),
-                });
-                if !scan.search(segment.written()).map_err(failed)? {
+                let offset = scan.offset();
+                let found = scan.search(written).map_err(failed)?;
+                let reason = file.why(offset..if found { scan.offset() } else { written }, &bad);
+                let file = segment.path.clone();
+                report.problems.push(Problem { file, offset, key: None, reason });
+                if !found {
                     break;
                 }
             }

@@ -215,15 +215,9 @@ impl Segments {
             Err(HeaderError::Unknown(found)) => return Err(Error::Version { file: path, found }),
             Err(HeaderError::Damaged(reason)) => return Err(Error::corrupt(path, 0, reason)),
         };
-        let named = SegmentHeader {
-            store_id: self.store_id,
-            salt: entry.salt,
-            base: entry.base,
-            capacity: entry.capacity,
-            id: entry.id(),
-        };
+        let named = header_of(entry, self.store_id);
         if header != named || first > header.capacity {
-            return Err(Error::corrupt(path, 0, "this is not the segment that the manifest names"));
+            return Err(Error::corrupt(path, 0, not_named(&header, &named)));
         }
         Segment::new(header, first, path, file, self.mapped)
     }
@@ -232,6 +226,22 @@ impl Segments {
     pub(crate) fn path(&self, id: SegmentId) -> PathBuf {
         self.disk.path().join(names::segment(id))
     }
+}
+
+/// The header of a segment that the manifest names.
+pub(crate) fn header_of(entry: &SegmentEntry, store_id: StoreId) -> SegmentHeader {
+    let SegmentEntry { salt, base, capacity, .. } = *entry;
+    SegmentHeader { store_id, salt, base, capacity, id: entry.id() }
+}
+
+/// What is said of a file whose header is sound, and not the one that the manifest names.
+pub(crate) fn not_named(own: &SegmentHeader, named: &SegmentHeader) -> String {
+    let holds = match own.store_id == named.store_id {
+        false => "it is of another store".to_owned(),
+        true if own.id == named.id => "it is another one of the same name".to_owned(),
+        true => format!("it holds what should be in {}", names::segment(own.id)),
+    };
+    format!("this is not the segment that the manifest names: by its header {holds}")
 }
 
 #[inline]

@@ -6,8 +6,9 @@
 //! them, and what it promises rests on the segment and its fsync alone.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
-use crate::disk::{Disk, TailMap};
+use crate::disk::{Disk, File, TailMap};
 use crate::error::{Error, Result};
 use crate::format::file::HeaderError;
 use crate::format::names;
@@ -60,24 +61,34 @@ impl TailCopy {
     /// Reads the tail file that the manifest says is there.
     pub(crate) fn read(disk: &dyn Disk, store_id: &StoreId) -> Result<TailCopy> {
         let path = disk.path().join(names::TAIL);
+        match disk.open_read_only(names::TAIL) {
+            Ok(file) => TailCopy::read_file(&*file, &path, store_id),
+            Err(error) => Err(TailCopy::not_opened(path, error)),
+        }
+    }
+
+    /// The error of a tail file that can't be opened.
+    pub(crate) fn not_opened(path: PathBuf, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                Error::corrupt(path, 0, "the tail file is missing: the manifest names it")
+            }
+            _ => Error::io("read", path, error),
+        }
+    }
+
+    /// Reads it from a file.
+    pub(crate) fn read_file(file: &dyn File, path: &Path, store_id: &StoreId) -> Result<TailCopy> {
         let read = || -> io::Result<Vec<u8>> {
-            let file = disk.open_read_only(names::TAIL)?;
             let mut bytes = vec![0; (file.len()? as usize).min(RING_OFFSET + RING_LEN)];
             file.read_exact_at(&mut bytes, 0)?;
             Ok(bytes)
         };
-        let mut bytes = match read() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::corrupt(
-                    path,
-                    0,
-                    "the tail file is missing: the manifest names it",
-                ));
-            }
-            read => read.map_err(|e| Error::io("read", &path, e))?,
-        };
+        let mut bytes = read().map_err(|e| Error::io("read", path, e))?;
         match decode_header(&bytes) {
-            Err(HeaderError::Unknown(found)) => Err(Error::Version { file: path, found }),
+            Err(HeaderError::Unknown(found)) => {
+                Err(Error::Version { file: path.to_owned(), found })
+            }
             Err(HeaderError::Damaged(reason)) => Err(Error::corrupt(path, 0, reason)),
             Ok((id, len)) if id != *store_id || len != RING_LEN as u64 => {
                 Err(Error::corrupt(path, 0, "the tail file belongs to another store"))

@@ -1,9 +1,10 @@
 //! What can be had of a damaged store: doctor and salvage.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use kindlog::{Batch, Durability, Error, Store};
+use kindlog::{Batch, Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
 
 /// A store with a key that was overwritten, one that was deleted, a prefix that was deleted, and
 /// a batch, closed in order. Returns its one segment file's bytes.
@@ -95,7 +96,7 @@ fn a_damaged_delete_is_named_as_such() {
     let diagnosis = Store::diagnose(dir.path()).unwrap();
     let lost = diagnosis.damages.iter().find_map(|damage| damage.lost.as_ref()).unwrap();
     assert!(lost.is_delete);
-    assert_eq!(lost.key, "Draft/gond");
+    assert_eq!((&*lost.key, lost.certain), ("Draft/gond", false));
 }
 
 #[test]
@@ -163,4 +164,123 @@ fn a_cut_between_two_frames_is_named() {
     assert_eq!(report.saved, 2);
     assert!(!report.damages.is_empty());
     assert!(!to.path().join("new.partial").exists());
+}
+
+/// A store of four segments, of which the last is written, with twelve resources in each.
+fn in_segments(dir: &Path) {
+    let store = Options::new().segment_size(MIN_SEGMENT_SIZE).open(dir).unwrap();
+    for n in 0..48 {
+        store.put("Log", &format!("{n:02}"), vec![n; 5_000]).unwrap();
+    }
+    store.close().unwrap();
+    assert!(dir.join("00000003.seg").exists());
+}
+
+/// A link, a directory or a pipe in the place of a file ended doctor and, if it was not a
+/// segment's, salvage. It is the file that is missing, and the others are as good as ever.
+#[test]
+fn what_is_no_file_is_told_of_and_the_others_are_saved() {
+    let ways: [fn(&Path, &Path); 3] = [
+        |path, elsewhere| {
+            fs::rename(path, elsewhere).unwrap();
+            symlink(elsewhere, path).unwrap();
+        },
+        |path, _| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        },
+        |path, _| {
+            fs::remove_file(path).unwrap();
+            drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+        },
+    ];
+    for (file, saved) in [("00000001.seg", 36), ("00000003.seg", 36), ("MANIFEST", 48)] {
+        for way in ways {
+            let place = tempfile::tempdir().unwrap();
+            let (dir, to) = (place.path().join("s"), place.path().join("to"));
+            in_segments(&dir);
+            way(&dir.join(file), &place.path().join("elsewhere"));
+            let diagnosis = Store::diagnose(&dir).unwrap();
+            assert!(diagnosis.open.is_err(), "{file}");
+            let [damage] = &diagnosis.damages[..] else { panic!("{:?}", diagnosis.damages) };
+            assert!(damage.file.ends_with(file) && damage.reason.contains("has its name"));
+            assert_eq!(diagnosis.live, saved, "{file}");
+            let report = Store::salvage(&dir, &to).unwrap();
+            assert_eq!((report.saved, report.damages.len()), (saved, 1), "{file}");
+        }
+    }
+}
+
+/// Two segments that had changed names were read as each other: all that they held was called
+/// damaged, and none of it saved. One with the name of none was not looked at at all.
+#[test]
+fn segments_with_other_names_are_known_by_what_they_say_they_are() {
+    let renames: [&[(&str, &str)]; 3] = [
+        &[("00000000.seg", "x"), ("00000001.seg", "00000000.seg"), ("x", "00000001.seg")],
+        &[("00000001.seg", "000000aa.seg")],
+        &[("00000003.seg", "x"), ("00000000.seg", "00000003.seg"), ("x", "00000000.seg")],
+    ];
+    for renames in renames {
+        let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        in_segments(dir.path());
+        let path = |name: &str| dir.path().join(name);
+        renames.iter().for_each(|(from, to)| fs::rename(path(from), path(to)).unwrap());
+        match Store::open(dir.path()) {
+            Err(Error::Corrupt { file, reason, .. }) => {
+                assert!(file.ends_with("00000000.seg"), "{file:?}");
+                let other = if renames[0].0 == "00000003.seg" { 3 } else { 1 };
+                assert!(reason.contains(&format!("holds what should be in 0000000{other}.seg")));
+            }
+            Err(Error::MissingSegment { file }) => assert!(file.ends_with("00000001.seg")),
+            other => panic!("{other:?}"),
+        }
+        let diagnosis = Store::diagnose(dir.path()).unwrap();
+        assert!(diagnosis.open.is_err() && !diagnosis.is_healthy());
+        assert_eq!((diagnosis.live, diagnosis.damages.len()), (48, 0), "{diagnosis:?}");
+        let report = Store::salvage(dir.path(), to.path()).unwrap();
+        assert_eq!((report.saved, report.damages.len()), (48, 0));
+        // As doctor says, they get their names back.
+        for (at, misnamed) in diagnosis.misnamed.iter().enumerate() {
+            fs::rename(&misnamed.file, path(&format!("{at}"))).unwrap();
+        }
+        for (at, misnamed) in diagnosis.misnamed.iter().enumerate() {
+            fs::rename(path(&format!("{at}")), path(&misnamed.name)).unwrap();
+        }
+        assert_eq!(Store::open(dir.path()).unwrap().count("Log").unwrap(), 48);
+    }
+}
+
+/// Doctor named what was lost as its damaged bytes read, which may be any name. A hint knows
+/// better; and without one, the name is called uncertain.
+#[test]
+fn what_is_lost_is_named_by_the_hint() {
+    let dir = tempfile::tempdir().unwrap();
+    in_segments(dir.path());
+    let (segment, hint) = (dir.path().join("00000000.seg"), dir.path().join("00000000.hint"));
+    let mut bytes = fs::read(&segment).unwrap();
+    let key = bytes.windows(5).position(|bytes| bytes == b"Log07").unwrap();
+    bytes[key + 4] = b'9';
+    fs::write(&segment, bytes).unwrap();
+    for (name, certain) in [("Log/07", true), ("Log/09", false)] {
+        let diagnosis = Store::diagnose(dir.path()).unwrap();
+        let [damage] = &diagnosis.damages[..] else { panic!("{:?}", diagnosis.damages) };
+        let lost = damage.lost.as_ref().unwrap();
+        assert_eq!((&*lost.key, lost.certain, lost.newest.is_none()), (name, certain, certain));
+        let _ = fs::remove_file(&hint);
+    }
+}
+
+/// Another segment in the place of one, and that one nowhere: it is lost, and nothing else.
+#[test]
+fn a_segment_in_anothers_place_is_named_and_read_once() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    in_segments(dir.path());
+    fs::copy(dir.path().join("00000001.seg"), dir.path().join("00000000.seg")).unwrap();
+    let diagnosis = Store::diagnose(dir.path()).unwrap();
+    assert_eq!((diagnosis.live, diagnosis.misnamed.len()), (36, 0));
+    let [damage] = &diagnosis.damages[..] else { panic!("{:?}", diagnosis.damages) };
+    assert!(damage.file.ends_with("00000000.seg"), "{damage:?}");
+    assert!(damage.reason.contains("missing, with 12 records"), "{damage:?}");
+    assert!(damage.reason.contains("it holds what should be in 00000001.seg"), "{damage:?}");
+    assert_eq!(Store::salvage(dir.path(), to.path()).unwrap().saved, 36);
 }

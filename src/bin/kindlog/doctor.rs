@@ -15,6 +15,10 @@ pub(crate) fn doctor(place: &Place) -> Outcome {
     let records = counted(diagnosis.records, "record");
     out.line(format!("sound: {records}, {} of them live", count(diagnosis.live)))?;
     damages(&mut out, &diagnosis.damages)?;
+    for misnamed in &diagnosis.misnamed {
+        let (file, name) = (misnamed.file.display(), &misnamed.name);
+        out.line(escape_hidden(&format!("misnamed: {file}: it holds what should be in {name}")))?;
+    }
     let rotten = diagnosis.damages.iter().any(|damage| !damage.torn);
     let verdict = match &diagnosis.open {
         Ok(_) if diagnosis.is_healthy() => "healthy: nothing to do",
@@ -25,7 +29,13 @@ pub(crate) fn doctor(place: &Place) -> Outcome {
         Ok(_) => "it opens, but part of it is damaged: salvage it, or restore a backup",
         Err(error) => {
             out.line(format!("it refuses to open: {}", escape_hidden(&error.to_string())))?;
-            "copy what is sound to a new store, or restore a backup:"
+            match diagnosis.misnamed.is_empty() {
+                true => "copy what is sound to a new store, or restore a backup:",
+                false => {
+                    "give the files the names of what they hold, or copy what is sound to a new \
+                     store:"
+                }
+            }
         }
     };
     out.line(verdict)?;
@@ -74,7 +84,9 @@ fn damages(out: &mut Output, damages: &[Damage]) -> Outcome {
                 (false, Some(newest)) => format!("back at revision {newest}"),
                 (false, None) => "lost".to_owned(),
             };
-            let line = format!("  {} at revision {}: {what}", lost.key, lost.revision);
+            // What is damaged may be the name itself.
+            let doubt = if lost.certain { "" } else { " (if its name is not damaged, too)" };
+            let line = format!("  {}{doubt} at revision {}: {what}", lost.key, lost.revision);
             out.line(escape_hidden(&line))?;
         }
     }

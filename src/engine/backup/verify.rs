@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 
 use super::restore::{header, open_file};
-use crate::disk::Disk;
+use crate::disk::{Disk, File};
+use crate::engine::lenient::{Lenient, UNREADABLE, not_to_be_read};
 use crate::engine::read::time_from_micros;
 use crate::engine::verify::Problem;
 use crate::error::{Error, Result};
@@ -61,7 +62,12 @@ pub(crate) fn verify(from: &dyn Disk) -> Result<BackupVerifyReport> {
             Err(Error::Corrupt { file, offset, reason }) => {
                 report.problems.push(Problem { file, offset, key: None, reason });
             }
-            done => done?,
+            Err(error) => {
+                let reason = not_to_be_read(error)?;
+                let file = from.path().join(segment.name());
+                report.problems.push(Problem { file, offset: 0, key: None, reason });
+            }
+            Ok(()) => {}
         }
     }
     Ok(report)
@@ -76,7 +82,7 @@ fn verify_segment(
     let name = segment.name();
     let path = from.path().join(&name);
     let failed = |e| Error::io("read", &path, e);
-    let file = open_file(from, &name)?;
+    let file = Lenient::new(open_file(from, &name)?);
     let (len, salt, base) = (segment.sealed.length, segment.entry.salt, segment.entry.base);
     let found = file.len().map_err(failed)?;
     if found < len {
@@ -84,12 +90,16 @@ fn verify_segment(
     }
     let mut bytes = vec![0; len.min(MAX_HEADER_LEN as u64) as usize];
     file.read_exact_at(&mut bytes, 0).map_err(failed)?;
-    let (_, first) = header(from, segment, &bytes, store_id)?;
+    let header = header(from, segment, &bytes, store_id);
+    if header.is_err() && file.failed_in(0..bytes.len() as u64) {
+        return Err(Error::corrupt(&path, 0, UNREADABLE));
+    }
+    let (_, first) = header?;
     let mut hash = Sha256::new();
     hash.update(&bytes[..first as usize]);
     report.bytes += first;
     let mut sound = true;
-    let mut scan = Scan::new(&*file, salt, base, first, len);
+    let mut scan = Scan::new(&file, salt, base, first, len);
     loop {
         match scan.next().map_err(failed)? {
             None => break,
@@ -100,10 +110,12 @@ fn verify_segment(
             }
             Some(Err(bad)) => {
                 sound = false;
-                let (file, offset) = (path.clone(), scan.offset());
-                let problem = Problem { file, offset, key: None, reason: bad.to_string() };
-                report.problems.push(problem);
-                if !scan.search(len).map_err(failed)? {
+                let offset = scan.offset();
+                let found = scan.search(len).map_err(failed)?;
+                let reason = file.why(offset..if found { scan.offset() } else { len }, &bad);
+                let file = path.clone();
+                report.problems.push(Problem { file, offset, key: None, reason });
+                if !found {
                     break;
                 }
             }
