@@ -199,6 +199,15 @@ fn damage(dir: &Path, marker: &[u8], damaged: &mut u32) {
 }
 
 #[test]
+fn an_empty_store_has_no_kinds_and_says_so() {
+    let cli = Cli::new();
+    kindlog::Store::open(cli.store()).expect("it opens").close().expect("it closes");
+    let answer = cli.run(&["kinds"]);
+    let told = "kindlog: there are no resources\n";
+    assert_eq!((answer.code, &*answer.out, &*answer.err), (0, &b""[..], told));
+}
+
+#[test]
 fn lists_page_filter_and_turn_round() {
     let cli = Cli::new();
     for id in ["a/1", "a/2", "a/3", "b/1"] {
@@ -214,6 +223,21 @@ fn lists_page_filter_and_turn_round() {
     assert_eq!(ids(&["--after", "a/1", "--limit", "2"]), "a/2\na/3\n");
     assert_eq!(ids(&["--reverse", "--after", "a/3"]), "a/2\na/1\n");
     assert_eq!(ids(&["--prefix", "c"]), "");
+    // To whoever looks on it is said that there is nothing; a script finds no line.
+    let nothing = [
+        (&["list", "Agt"][..], "kindlog: there are no resources of kind Agt\n"),
+        (&["list", "Agt", "-o", "text"], "kindlog: there are no resources of kind Agt\n"),
+        (&["list", "Agt", "-o", "json"], ""),
+        (&["list", "Agt", "-o", "ids"], ""),
+        (
+            &["list", "Agent", "--prefix", "c"],
+            "kindlog: none of the 4 resources of kind Agent is in range\n",
+        ),
+    ];
+    for (args, told) in nothing {
+        let answer = cli.run(args);
+        assert_eq!((answer.code, &*answer.out, &*answer.err), (0, &b""[..], told));
+    }
     assert_eq!(cli.run(&["list", "Agent"]).expect(0).text().lines().count(), 5);
     let shown = cli.run(&["list", "Agent", "-o", "text", "-n", "2"]).expect(0);
     assert!(shown.text().starts_with("# Agent/a/1\n# revision "), "{}", shown.text());

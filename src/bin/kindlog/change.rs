@@ -1,14 +1,14 @@
 //! The commands that change single resources and whole kinds: put, delete, clean.
 
 use std::fs;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use crate::Place;
 use crate::args::{CleanArgs, PutArgs};
 use crate::failure::{Failure, Outcome};
 use crate::key::Key;
-use crate::output::{Output, counted};
+use crate::output::{Output, counted, note};
 
 pub(crate) fn put(place: &Place, args: &PutArgs) -> Outcome {
     let key = match &args.file {
@@ -33,9 +33,7 @@ pub(crate) fn put(place: &Place, args: &PutArgs) -> Outcome {
 fn read_stdin() -> Outcome<Vec<u8>> {
     let mut stdin = io::stdin().lock();
     if stdin.is_terminal() {
-        let hint = "kindlog: reading the value from the terminal; Ctrl-D ends it";
-        // That nobody can read it is no reason to stop.
-        let _ = writeln!(io::stderr(), "{hint}");
+        note("reading the value from the terminal; Ctrl-D ends it");
     }
     let mut value = Vec::new();
     stdin.read_to_end(&mut value).map_err(|error| Failure::io("standard input", error))?;

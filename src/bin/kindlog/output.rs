@@ -150,6 +150,12 @@ pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
+/// Says something beside the output, to whoever looks on.
+pub(crate) fn note(text: &str) {
+    // That nobody can read it is no reason to stop.
+    let _ = writeln!(io::stderr(), "kindlog: {}", escape_hidden(text));
+}
+
 /// A size in bytes, kB, MB, … of 1000.
 pub(crate) fn size(bytes: u64) -> String {
     if bytes < 1000 {

@@ -1,13 +1,13 @@
 //! The commands that show resources: get, list, kinds.
 
-use kindlog::Resource;
+use kindlog::{Resource, Store};
 
 use crate::Place;
 use crate::args::{GetArgs, GetFormat, ListArgs, ListFormat};
 use crate::failure::{Failure, Outcome};
 use crate::jsonl;
 use crate::key::Key;
-use crate::output::{Output, count, counted, size, write_failure};
+use crate::output::{Output, count, counted, note, size, write_failure};
 use crate::print::Printer;
 use crate::time::rfc3339;
 
@@ -66,11 +66,15 @@ pub(crate) fn list(place: &Place, args: &ListArgs) -> Outcome {
             }
         }
         ListFormat::Text => {
-            for (at, resource) in scan.iter().enumerate() {
-                if at > 0 {
+            let mut any = false;
+            for resource in scan.iter() {
+                if std::mem::replace(&mut any, true) {
                     out.line("")?;
                 }
                 show(&mut out, &resource?, false)?;
+            }
+            if !any {
+                tell_of_nothing(&store, &args.kind)?;
             }
         }
         ListFormat::Json => {
@@ -82,6 +86,9 @@ pub(crate) fn list(place: &Place, args: &ListArgs) -> Outcome {
             let mut resources = scan.iter().peekable();
             // What is no kind is refused before anything is shown.
             resources.next_if(Result::is_err).transpose()?;
+            if resources.peek().is_none() {
+                return tell_of_nothing(&store, &args.kind);
+            }
             let name = out.styles.name;
             let head = format!("{:>12}  {:<27}  {:>13}  ID", "REVISION", "UPDATED (UTC)", "BYTES");
             out.line(format!("{name}{head}{name:#}"))?;
@@ -92,6 +99,17 @@ pub(crate) fn list(place: &Place, args: &ListArgs) -> Outcome {
         }
     }
     out.finish()
+}
+
+/// Says to whoever looks on that nothing was found. It is no error, and nothing that a script which
+/// reads the output would have to know.
+fn tell_of_nothing(store: &Store, kind: &str) -> Outcome {
+    let text = match store.count(kind)? {
+        0 => format!("there are no resources of kind {kind}"),
+        there => format!("none of the {} of kind {kind} is in range", counted(there, "resource")),
+    };
+    note(&text);
+    Ok(())
 }
 
 fn table_row(out: &Output, resource: &Resource) -> String {
@@ -106,6 +124,10 @@ fn table_row(out: &Output, resource: &Resource) -> String {
 
 pub(crate) fn kinds(place: &Place) -> Outcome {
     let stats = place.open_to_read()?.stats();
+    if stats.kinds.is_empty() {
+        note("there are no resources");
+        return Ok(());
+    }
     let mut out = Output::stdout();
     let name = out.styles.name;
     out.line(format!("{name}{:>13}  {:>10}  KIND{name:#}", "RESOURCES", "LIVE"))?;
