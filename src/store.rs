@@ -364,7 +364,8 @@ impl Store {
     /// memory, or a few of the largest records; what a snapshot or a `Bytes` holds keeps its space.
     ///
     /// # Errors
-    /// `Io`, of kind `StorageFull` where there is no room for the copy; `Poisoned`, `ReadOnly`;
+    /// `Io`, of kind `StorageFull` where there is no room for the copy; also, when all else is
+    /// compacted, if a segment could not be read; `Poisoned`, `ReadOnly`;
     /// `Closed`, also when it is closed meanwhile. The store is then as sound as before.
     pub fn compact(&self) -> Result<()> {
         compact::worker::compact(&*self.state()?)

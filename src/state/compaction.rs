@@ -1,6 +1,7 @@
 //! What compaction keeps between its runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use crate::format::location::{Place, SegmentId};
@@ -48,10 +49,28 @@ pub(crate) struct Findings {
 #[derive(Debug)]
 pub(crate) struct Damaged {
     /// Where, and what is wrong with it.
-    pub(crate) reason: String,
+    pub(crate) trouble: Trouble,
     /// The damaged record, if it is one that is live: once it no longer is, the segment can go.
     /// Without it, nothing but opening the store again brings another look.
     pub(crate) live: Option<LiveRecord>,
+}
+
+/// What is wrong with a record or a segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    pub(crate) reason: String,
+    /// The system refused to read it. It may do so another time.
+    pub(crate) unread: bool,
+}
+
+impl Trouble {
+    pub(crate) fn damage(reason: impl Into<String>) -> Trouble {
+        Trouble { reason: reason.into(), unread: false }
+    }
+
+    pub(crate) fn unread(error: &io::Error) -> Trouble {
+        Trouble { reason: format!("it can't be read: {error}"), unread: true }
+    }
 }
 
 /// A record that the index pointed to.
@@ -74,10 +93,24 @@ pub(crate) struct Needed {
 impl Findings {
     /// Why a segment is left alone, if it is.
     pub(crate) fn left_alone(&self, id: SegmentId) -> Option<&str> {
-        let Damaged { reason, live } = self.damaged.get(&id)?;
+        let Damaged { trouble, live } = self.damaged.get(&id)?;
         let is_live =
             |one: &LiveRecord| one.kind.is_at(one.kind.hashed(&one.id), one.revision, one.place);
-        live.as_ref().is_none_or(is_live).then_some(reason)
+        live.as_ref().is_none_or(is_live).then_some(&*trouble.reason)
+    }
+
+    /// Forgets which segments could not be read, and names them: somebody asks for another try.
+    pub(crate) fn forget_unread(&mut self) -> BTreeSet<SegmentId> {
+        let unread = self.damaged.iter().filter(|(_, damaged)| damaged.trouble.unread);
+        let unread: BTreeSet<SegmentId> = unread.map(|(id, _)| *id).collect();
+        self.damaged.retain(|id, _| !unread.contains(id));
+        unread
+    }
+
+    /// A segment that could not be read, if there is one, and why.
+    pub(crate) fn unread(&self) -> Option<(SegmentId, &str)> {
+        let (id, damaged) = self.damaged.iter().find(|(_, damaged)| damaged.trouble.unread)?;
+        Some((*id, &damaged.trouble.reason))
     }
 
     /// Forgets what was found about segments that are gone, and what they were needed for.

@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::not_read;
 use crate::error::Result;
 use crate::format::location::{Location, Place};
 use crate::format::record::{self, Header};
 use crate::index::Kind;
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
+use crate::state::compaction::Trouble;
 
 /// What is read at once, where it lies close together. It stays in the processor's cache until the
 /// records are checked and taken out.
@@ -36,7 +36,7 @@ pub(super) struct Batch {
     /// Those bytes. Longer than `len` if an earlier batch was: the room is used again.
     bytes: Vec<u8>,
     /// Of each record, why it can't be copied, if that is so.
-    damage: BTreeMap<usize, String>,
+    damage: BTreeMap<usize, Trouble>,
     /// The records in the order of their places.
     order: Vec<(Place, u32)>,
     /// The segments that they lie in.
@@ -61,7 +61,7 @@ pub(super) struct Record<'a> {
     pub(super) location: Location,
     pub(super) tombstone: bool,
     /// Its header and its frame; the reason if what was there is not what was written.
-    pub(super) found: Result<(Header, &'a [u8]), String>,
+    pub(super) found: Result<(Header, &'a [u8]), Trouble>,
 }
 
 impl Batch {
@@ -192,7 +192,9 @@ impl Batch {
         match segment.file.read_exact_at(frame, place.offset_bytes()) {
             Ok(()) => check(segment, place, frame, at as usize, &mut self.damage),
             // One bad sector is no reason to keep all that is dead elsewhere.
-            Err(error) => drop(self.damage.insert(at as usize, not_read(&error))),
+            Err(error) => {
+                self.damage.insert(at as usize, Trouble::unread(&error));
+            }
         }
     }
 
@@ -214,11 +216,11 @@ impl Batch {
         let id_from = at.checked_sub(1).map_or(0, |before| self.wanted[before].id_end);
         let id = &self.ids[id_from..id_end];
         let found = match self.damage.get(&at) {
-            Some(reason) => Err(reason.clone()),
-            None => self.frame(at).and_then(|(header, frame)| {
+            Some(trouble) => Err(trouble.clone()),
+            None => self.frame(at).map_err(Trouble::damage).and_then(|(header, frame)| {
                 let there = header.is_of(frame, kind.name(), id) && header.revision == revision;
                 let found = there.then_some((header, frame));
-                found.ok_or_else(|| "another record is in its place".to_owned())
+                found.ok_or_else(|| Trouble::damage("another record is in its place"))
             }),
         };
         Record { kind, id, revision, location, tombstone, found }
@@ -241,10 +243,10 @@ fn check(
     place: Place,
     frame: &[u8],
     at: usize,
-    damage: &mut BTreeMap<usize, String>,
+    damage: &mut BTreeMap<usize, Trouble>,
 ) {
     let position = segment.position(place.offset_bytes());
     if let Err(bad) = record::decode(frame, segment.salt, position) {
-        damage.insert(at, bad.to_string());
+        damage.insert(at, Trouble::damage(bad.to_string()));
     }
 }

@@ -20,7 +20,7 @@ use crate::log::active::TRAILER_LEN;
 use crate::log::aside::Aside;
 use crate::log::segment::Segment;
 use crate::state::State;
-use crate::state::compaction::{Damaged, LiveRecord, Needed};
+use crate::state::compaction::{Damaged, LiveRecord, Needed, Trouble};
 use crate::sync::atomic::Ordering;
 use crate::zoo::{Bug, unless};
 
@@ -82,20 +82,22 @@ impl<'a> Copier<'a> {
             let len = record.location.len_bytes();
             match &record.found {
                 Ok((header, frame)) => self.output(len)?.append(&record, header, frame)?,
-                Err(reason) => self.note_damage(&record, reason),
+                Err(trouble) => self.note_damage(&record, trouble),
             }
             self.pace.go(self.state, len)?;
         }
         Ok(())
     }
 
-    fn note_damage(&mut self, record: &Record<'_>, reason: &str) {
+    fn note_damage(&mut self, record: &Record<'_>, trouble: &Trouble) {
         let Record { location: Location { place, .. }, revision, tombstone, .. } = *record;
+        let Trouble { reason, unread } = trouble;
         let reason = format!("at byte {}, {reason}", place.offset_bytes());
+        let trouble = Trouble { reason, unread: *unread };
         let live =
             || LiveRecord { kind: record.kind.clone(), id: record.id.into(), revision, place };
         let live = (!tombstone).then(live);
-        leave_alone(self.state, place.segment, reason, live);
+        leave_alone(self.state, place.segment, trouble, live);
         if tombstone {
             // Nothing lives there, but its hint still says what was deleted.
             self.kept.insert(place.segment);
@@ -132,9 +134,14 @@ impl<'a> Copier<'a> {
 }
 
 /// Has a segment be left alone from now on.
-pub(super) fn leave_alone(state: &State, id: SegmentId, reason: String, live: Option<LiveRecord>) {
-    event!(error, "segment {} can't be compacted: {reason}", id.0);
-    state.compaction.findings.lock().damaged.insert(id, Damaged { reason, live });
+pub(super) fn leave_alone(
+    state: &State,
+    id: SegmentId,
+    trouble: Trouble,
+    live: Option<LiveRecord>,
+) {
+    event!(error, "segment {} can't be compacted: {}", id.0, trouble.reason);
+    state.compaction.findings.lock().damaged.insert(id, Damaged { trouble, live });
 }
 
 impl<'a> Output<'a> {

@@ -26,31 +26,25 @@ mod tombstones;
 pub(crate) mod why;
 pub(crate) mod worker;
 
-use std::io;
-
 use crate::error::{Error, Result};
 use crate::format::contents::Contents;
 use crate::format::location::SegmentId;
 use crate::format::manifest::Sealed;
 use crate::log::hint::{Check, Hint};
 use crate::state::State;
+use crate::state::compaction::Trouble;
 
 /// Why it can't be known what a segment holds, where that is the segment's fault: it is damaged, or
 /// the medium fails under it. That would be so for every run that comes after: the others go on.
 ///
 /// # Errors
 /// Any other error.
-fn unreadable(error: Error) -> Result<String> {
+fn unreadable(error: Error) -> Result<Trouble> {
     match error {
-        Error::Corrupt { reason, .. } => Ok(reason),
-        Error::Io { source, .. } => Ok(not_read(&source)),
+        Error::Corrupt { reason, .. } => Ok(Trouble::damage(reason)),
+        Error::Io { source, .. } => Ok(Trouble::unread(&source)),
         error => Err(error),
     }
-}
-
-/// What is said of bytes that the system refuses to read.
-fn not_read(source: &io::Error) -> String {
-    format!("it can't be read: {source}")
 }
 
 /// What a sealed segment holds: by its hint, or by reading it.

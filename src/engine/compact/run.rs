@@ -16,6 +16,7 @@ use crate::format::location::{Location, SegmentId};
 use crate::index::Kind;
 use crate::log::merge::Merge;
 use crate::state::State;
+use crate::state::compaction::Trouble;
 use crate::sync::atomic::Ordering;
 use crate::sync::{processors, spawn_scoped, thread};
 use crate::zoo::{Bug, planted};
@@ -71,7 +72,8 @@ fn leave_what_stays(state: &State, inputs: &[SegmentId]) {
     for id in inputs {
         let stays = state.segments.has(*id) && kinds.iter().any(|kind| kind.live_in(*id) > 0);
         if stays && !state.compaction.findings.lock().damaged.contains_key(id) {
-            leave_alone(state, *id, "it was compacted, and is still in use".to_owned(), None);
+            let trouble = Trouble::damage("it was compacted, and is still in use");
+            leave_alone(state, *id, trouble, None);
         }
     }
 }
@@ -124,7 +126,7 @@ fn read_inputs(state: &State, inputs: &[SegmentId]) -> Result<Vec<(SegmentId, Co
                 held.push((*id, contents));
                 continue;
             }
-            Ok(_) => "it holds records that this version does not know".to_owned(),
+            Ok(_) => Trouble::damage("it holds records that this version does not know"),
             Err(error) => unreadable(error)?,
         };
         leave_alone(state, *id, why, None);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::why;
-use super::worker::{Pressure, bring_down, rows};
+use super::worker::{Pressure, bring_down, compact, rows};
 use crate::disk::sim::{EIO, Fault, OpKind, SimDisk};
 use crate::engine::commit::{Change, What, commit};
 use crate::engine::{read, recover, roll};
@@ -147,9 +147,20 @@ fn what_can_not_be_read_keeps_its_segment_and_no_other() {
         let found = get(segment, n).map(|found| found.is_some());
         assert_eq!(found.ok(), ((segment, n) != (0, 5)).then_some(true), "{segment}/{n}");
     }
-    // Nothing of it was lost, and the next process looks again.
+    // Who asks for it is told, and has it tried again; the others are not copied once more for it.
+    let copied = || state.compaction.counters.copied_bytes.load(Ordering::Relaxed);
+    compact(&state).expect_err("it can't be read");
+    let before = copied();
+    let told = compact(&state).expect_err("it still can't be read").to_string();
+    assert!(told.contains("00000000.seg") && told.contains("can't be read"), "{told}");
+    assert_eq!(copied(), before);
+    // Nothing of it was lost, and the next process looks again, as does this one when it is asked.
+    let image = disk.kill(0);
+    disk.clear_faults();
+    compact(&state).expect("it can be read");
+    assert!(rows(&state).iter().all(|row| row.id != SegmentId(0)));
     drop(state);
-    let state = open(&disk.kill(0));
+    let state = open(&image);
     bring_down(&state, Pressure::Full).expect("all can be read");
     assert!(rows(&state).iter().all(|row| row.id != SegmentId(0)));
     assert!(read::get(&state, "Keep", "0/5").expect("it is sound").is_some());

@@ -137,23 +137,36 @@ fn compact_all(state: &State) -> Result<()> {
     if space.active.is_some_and(|(total, _)| total > 0) {
         roll::end_early(state)?;
     }
+    // Whoever asks may have seen to what could not be read. But for that alone the others are not
+    // copied once more.
+    let unread = state.compaction.findings.lock().forget_unread();
     let manifest = state.manifest.get();
     let (candidates, _) = survey(state, false);
     let has_records = |candidate: &&Candidate| {
+        if unread.contains(&candidate.id) {
+            return false;
+        }
         let entry = manifest.segments.iter().find(|entry| entry.id() == candidate.id);
         entry.and_then(|entry| entry.sealed.as_ref()).is_some_and(|sealed| sealed.records > 0)
     };
-    let (mut candidates, mut empty): (Vec<Candidate>, Vec<Candidate>) =
+    let (mut candidates, mut besides): (Vec<Candidate>, Vec<Candidate>) =
         candidates.iter().partition(has_records);
     if is_compact(&manifest, &candidates, state.options.segment_size) {
         candidates.clear();
     }
-    candidates.append(&mut empty);
+    candidates.append(&mut besides);
     if candidates.is_empty() {
         return Ok(());
     }
     let inputs: Vec<SegmentId> = candidates.iter().map(|candidate| candidate.id).collect();
-    run(state, &inputs, false)
+    run(state, &inputs, false)?;
+    match state.compaction.findings.lock().unread() {
+        None => Ok(()),
+        Some((id, reason)) => {
+            let source = std::io::Error::other(reason.to_owned());
+            Err(Error::io("compact", state.segments.path(id), source))
+        }
+    }
 }
 
 /// Compacts the segments that `pick` says, by their numbers: runs that no plan would make.
@@ -169,12 +182,15 @@ pub(crate) fn compact_picked(state: &State, roll: bool, pick: &dyn Fn(u32) -> bo
     run(state, &inputs, false)
 }
 
-/// Whether nothing is dead, and all segments lie in the order of keys, one behind the other.
+/// Whether nothing is dead in the candidates, and they lie in the order of keys, one behind the
+/// other.
 fn is_compact(manifest: &Manifest, candidates: &[Candidate], segment_size: u64) -> bool {
     if candidates.iter().any(|c| !c.ordered || c.total > c.live) {
         return false;
     }
-    let sealed = manifest.segments.iter().filter_map(|entry| entry.sealed.as_ref());
+    let is_candidate = |entry: &&SegmentEntry| candidates.iter().any(|c| c.id == entry.id());
+    let entries = manifest.segments.iter().filter(is_candidate);
+    let sealed = entries.filter_map(|entry| entry.sealed.as_ref());
     let mut ranges: Vec<(&str, &str, &str)> = sealed
         .clone()
         .flat_map(|sealed| &sealed.kinds)
