@@ -12,7 +12,6 @@ pub(crate) mod doctor;
 pub(crate) mod examine;
 pub(crate) mod group;
 pub(crate) mod heal;
-mod in_place;
 pub(crate) mod indexing;
 mod lenient;
 pub(crate) mod load;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::load::{self, Builders, Loaded};
 use super::report::{Discarded, RecoveryReport};
-use super::rewrite::{self, Writable};
+use super::rewrite;
 use super::survey::Chain;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -71,34 +71,19 @@ fn recover(
     options: &Options,
     check: Check,
 ) -> Result<(State, RecoveryReport)> {
-    let recovery = read(disk, options, check)?;
-    if options.read_only {
-        return recovery.finish_reader();
-    }
-    let full = match recovery.finish_owner()? {
-        Writable::Opened(state, report) => return Ok((*state, report)),
-        Writable::ReadAnew(full) => full,
-    };
-    match read(disk, options, check)?.finish_owner()? {
-        Writable::Opened(state, report) => Ok((*state, report)),
-        Writable::ReadAnew(_) => Err(full),
-    }
-}
-
-/// Reads a store, in which others may be at work.
-fn read(disk: &Arc<dyn Disk>, options: &Options, check: Check) -> Result<Recovery> {
     let read_only = options.read_only;
     let mut owned = read_only && is_locked(&**disk)?;
-    loop {
+    let recovery = loop {
         let before = read_manifest(&**disk)?;
         let read = read_log(disk.clone(), options.clone(), owned, check);
         // An owner that came meanwhile, or came and went, may have been half seen: again.
         let moved = || Ok::<_, Error>(is_locked(&**disk)? || read_manifest(&**disk)? != before);
         if !read_only || owned || !moved()? {
-            return read;
+            break read?;
         }
         owned = is_locked(&**disk)?;
-    }
+    };
+    if read_only { recovery.finish_reader() } else { recovery.finish_owner() }
 }
 
 /// Reads the log that the manifest names. Beside a living owner a segment may go between the two
@@ -403,7 +388,7 @@ impl Recovery {
     /// The owner goes on in the segment that was closed in order, or rewrites what no sync is known
     /// to cover into a new one. Either way the manifest says, before the first write, that the
     /// store is no longer closed in order.
-    fn finish_owner(mut self) -> Result<Writable> {
+    fn finish_owner(mut self) -> Result<(State, RecoveryReport)> {
         self.report_torn();
         self.report.clean &= !self.chain.is_torn() && self.chain.tail.is_empty();
         rewrite::finish(self)

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::in_place;
 use super::load::{self, Builders, Loaded};
 use super::recover::{Recovery, Source};
 use super::report::RecoveryReport;
@@ -31,16 +30,8 @@ use crate::zoo::{Bug, planted};
 /// Rewritten frames are flushed in steps of this size.
 const FLUSH_LEN: u64 = 1 << 20;
 
-/// What came of making a store that has been read one that can be written.
-pub(super) enum Writable {
-    Opened(Box<State>, RecoveryReport),
-    /// There was no room for the copy, as the error says. What was to be copied is durable where it
-    /// is now, and the store has to be read anew.
-    ReadAnew(Error),
-}
-
 /// Makes a store that has been read one that can be written.
-pub(super) fn finish(mut recovery: Recovery) -> Result<Writable> {
+pub(super) fn finish(mut recovery: Recovery) -> Result<(State, RecoveryReport)> {
     if recovery.is_new {
         // Before the first segment: without a manifest beside it, a segment is the sign of damage.
         recovery.state.manifest.update(|_| {})?;
@@ -49,13 +40,9 @@ pub(super) fn finish(mut recovery: Recovery) -> Result<Writable> {
     // How far the active segment has a hint.
     let mut hinted = 0;
     let torn_too = planted(Bug::AppendToTorn) && recovery.chain.tail.is_empty();
-    let can_go_on = (recovery.report.clean || torn_too) && recovery.open.len() == 1;
-    let (active, revision) = match can_go_on {
+    let (active, revision) = match (recovery.report.clean || torn_too) && recovery.open.len() == 1 {
         true => go_on(&mut recovery, &mut hinted)?,
-        false => match start_anew(&mut recovery)? {
-            Ok(anew) => anew,
-            Err(full) => return Ok(Writable::ReadAnew(full)),
-        },
+        false => start_anew(&mut recovery)?,
     };
     for orphan in orphans {
         let _ = recovery.state.disk.remove(&names::segment(orphan));
@@ -74,7 +61,7 @@ pub(super) fn finish(mut recovery: Recovery) -> Result<Writable> {
     if !recovery.state.hints_due.lock().is_empty() {
         recovery.state.tell_now();
     }
-    Ok(Writable::Opened(Box::new(recovery.state), recovery.report))
+    Ok((recovery.state, recovery.report))
 }
 
 /// Goes on in the segment that was closed in order.
@@ -85,8 +72,9 @@ fn go_on(recovery: &mut Recovery, hinted: &mut u64) -> Result<(Active, u64)> {
     *hinted = recovery.hinted.as_ref().map_or(0, |hinted| hinted.contents.totals.length);
     let seen = recovery.load_open(u64::MAX)?;
     let revision = recovery.fill_index(seen)?.max(recovery.manifest.revision_ceiling);
-    with_room(&recovery.state, || {
-        recovery.state.manifest.update(|manifest| {
+    let State { reserve, manifest, .. } = &recovery.state;
+    reserve.with(|| {
+        manifest.update(|manifest| {
             manifest.clean = planted(Bug::StaysClean);
             manifest.revision_ceiling = revision + CEILING_STEP;
         })
@@ -94,9 +82,8 @@ fn go_on(recovery: &mut Recovery, hinted: &mut u64) -> Result<(Active, u64)> {
     Ok((active, revision))
 }
 
-/// Rewrites what may not be durable, and closes the segments it came from. The inner error is that
-/// of [`Writable::ReadAnew`].
-fn start_anew(recovery: &mut Recovery) -> Result<Result<(Active, u64)>> {
+/// Rewrites what may not be durable, and closes the segments it came from.
+fn start_anew(recovery: &mut Recovery) -> Result<(Active, u64)> {
     // Segments are closed here, so all of each must be known, and sound.
     if !planted(Bug::HintOfTorn) && recovery.hinted.take().is_some() {
         recovery.report.hints_used -= 1;
@@ -117,13 +104,7 @@ fn start_anew(recovery: &mut Recovery) -> Result<Result<(Active, u64)>> {
     // one of a later manifest, and the store refuse to open.
     let disk = &recovery.state.disk;
     disk.sync_dir().map_err(|e| Error::io("sync", disk.path(), e))?;
-    let next = match make_next(recovery, len) {
-        Err(full) if full.is_storage_full() && len > 0 => {
-            in_place::finish_writes(recovery)?;
-            return Ok(Err(full));
-        }
-        next => next?,
-    };
+    let next = make_next(recovery, len)?;
     recovery.state.segments.insert(next.clone());
     let mut rewrite = Rewrite {
         watermark,
@@ -154,12 +135,6 @@ fn start_anew(recovery: &mut Recovery) -> Result<Result<(Active, u64)>> {
     }
     let mut dropped = Vec::new();
     publish(recovery, &active, seals, revision, &mut dropped)?;
-    clear_away(recovery, dropped);
-    Ok(Ok((active, revision)))
-}
-
-/// Removes what the segments that were closed, and the tail file, no longer need.
-fn clear_away(recovery: &Recovery, dropped: Vec<SegmentId>) {
     for (segment, survey) in recovery.open.iter().zip(&recovery.chain.surveys) {
         // The room ahead that was never used. Not what is sealed away: a reader that found the
         // store with no owner may have it mapped.
@@ -172,6 +147,7 @@ fn clear_away(recovery: &Recovery, dropped: Vec<SegmentId>) {
     if recovery.manifest.tail {
         let _ = recovery.state.disk.remove(names::TAIL);
     }
+    Ok((active, revision))
 }
 
 /// Makes the segment that takes the copies, of `len` bytes so far, and their room.
@@ -180,37 +156,13 @@ fn make_next(recovery: &Recovery, len: u64) -> Result<Arc<Segment>> {
     // A frame's place grows by less than half of the smallest frame.
     let need = (HEADER_LEN + len + len / 2 + TRAILER_LEN).next_multiple_of(UNIT);
     let capacity = recovery.state.options.segment_size.max(need).next_multiple_of(UNIT);
-    let make = || {
+    recovery.state.reserve.with(|| {
         let position = recovery.manifest.next_position;
         let next = recovery.state.segments.create(id, position, capacity)?;
         // A full disk shows here, where it can be helped.
         let room = next.file.reserve(next.first, need - next.first);
-        let made = room.map_err(|e| Error::io("reserve", &next.path, e));
-        if made.is_err() {
-            // What there is of it is wanted for something else.
-            let _ = recovery.state.disk.remove(&names::segment(id));
-        }
-        made.map(|()| next)
-    };
-    match len {
-        0 => with_room(&recovery.state, make),
-        _ => recovery.state.reserve.with(make),
-    }
-}
-
-/// Does what the store can't be opened without; on a full disk with the room that is kept back for
-/// it, or else with that of the hints, which can be made anew.
-pub(super) fn with_room<T>(state: &State, mut job: impl FnMut() -> Result<T>) -> Result<T> {
-    let is_full = |error: &Error| error.is_storage_full() && !planted(Bug::ReserveForDeletes);
-    match state.reserve.with(&mut job) {
-        Err(error) if is_full(&error) => {
-            let files = state.disk.list().unwrap_or_default();
-            let hints = files.iter().filter(|name| names::parse_hint(name).is_some());
-            hints.for_each(|name| drop(state.disk.remove(name)));
-            job()
-        }
-        done => done,
-    }
+        room.map_err(|e| Error::io("reserve", &next.path, e)).map(|()| next)
+    })
 }
 
 /// Switches to the new segment: the one step at which recovery takes effect.
@@ -242,7 +194,7 @@ fn publish(
         manifest.clean = false;
         manifest.tail = false;
     };
-    with_room(&recovery.state, || recovery.state.manifest.update(update))
+    recovery.state.reserve.with(|| recovery.state.manifest.update(update))
 }
 
 /// Where each frame of the unsealed part ends up.

@@ -5,15 +5,12 @@ use std::io::ErrorKind;
 use std::thread;
 use std::time::Duration;
 
-use kindlog::disk::sim::{EIO, Fault, Loss, Op, OpKind, SimDisk};
+use kindlog::disk::sim::{Loss, Op, OpKind, SimDisk};
 use kindlog::{Batch, Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
 
-use crate::support::{Medium, TestStore, full, pattern};
+use crate::support::{Medium, TestStore, pattern};
 
 const RESERVE: &str = "RESERVE";
-/// So many resources are durable in the stores that are killed, of so many.
-const SYNCED: u64 = 20;
-const COUNT: u64 = 100;
 
 /// Nothing is compacted, and what the background leaves behind comes soon.
 fn quick() -> Options {
@@ -103,101 +100,6 @@ fn a_log_that_has_shrunk_has_no_more_kept_back_than_it_wants() {
     store.compact().unwrap();
     wait_until(&|kept| kept == 256 << 10);
     assert_eq!(store.count("Agent").unwrap(), 1);
-}
-
-/// A store that was killed on a full disk, with far more unsynced than is kept back; a part of it
-/// in the tail file alone, if there is one. With `failed_sync` the kernel takes all of it for
-/// clean, and none of it is on the medium. Returns how many resources it has.
-fn killed_with_much_unsynced(with_tail: bool, failed_sync: bool) -> (SimDisk, u64) {
-    let disk = SimDisk::new();
-    disk.set_tail(with_tail);
-    let store = quick().open_on(&disk).unwrap();
-    for n in 0..SYNCED {
-        store.put("Log", &key(n), pattern(n, 1_000)).unwrap();
-    }
-    store.close().unwrap();
-    // So small a store has none of its own.
-    disk.write_file(RESERVE, &[0; 64 << 10]);
-    let store = quick().sync_interval(Duration::from_secs(3600)).open_on(&disk).unwrap();
-    // This one is too long for the tail file; with it goes what came before.
-    store.put("Log", "large", pattern(1, 300_000)).unwrap();
-    for n in SYNCED..COUNT - 1 {
-        store.put("Log", &key(n), pattern(n, 1_000)).unwrap();
-    }
-    disk.set_capacity(Some(used(&disk)));
-    let count = COUNT + fill_up(&store);
-    if failed_sync {
-        let is_log = |op, file: &str| op == OpKind::Sync && file.ends_with(".seg");
-        disk.fail_when(is_log, 0, Fault::SyncKeepsNew);
-        assert!(store.sync().is_err());
-    }
-    let image = disk.kill(0);
-    drop(store);
-    (image, count)
-}
-
-fn check_all(store: &Store, count: u64) {
-    assert_eq!(store.count("Log").unwrap() + store.count("Extra").unwrap(), count);
-    assert!(store.verify().unwrap().is_clean());
-}
-
-/// What no sync is known to cover was copied to a new segment, for which a disk without a free byte
-/// has no room: the store did not open for writing until somebody made room elsewhere. Now it is
-/// made durable where it is.
-#[test]
-fn a_store_with_much_unsynced_opens_on_a_full_disk() {
-    for (with_tail, failed_sync) in [(false, false), (true, false), (true, true)] {
-        let (disk, count) = killed_with_much_unsynced(with_tail, failed_sync);
-        let (killed, lost, bare) = (disk.kill(0), disk.power_loss(Loss::Nothing), disk.kill(0));
-        for file in bare.files() {
-            if file == RESERVE || file.ends_with(".hint") {
-                bare.remove_file(&file);
-            }
-        }
-        // A manifest and a segment's header.
-        bare.set_capacity(Some(used(&bare) + 4_096));
-        for image in [killed, lost, bare] {
-            let store = quick().open_on(&image).expect("it has room");
-            check_all(&store, count);
-            // Nothing of it depends on what the kernel holds.
-            let after = image.power_loss(Loss::AllUnsynced);
-            check_all(&quick().open_on(&after).expect("it opens again"), count);
-            assert!(store.delete("Log", &key(7)).expect("a delete has room"));
-            store.close().expect("closing has room");
-            check_all(&quick().open_on(&image).expect("it opens again"), count - 1);
-        }
-    }
-}
-
-/// The same where the process dies, the power fails or the disk refuses in the middle of it.
-#[test]
-fn what_is_made_durable_in_place_is_never_lost() {
-    for with_tail in [false, true] {
-        let (disk, count) = killed_with_much_unsynced(with_tail, false);
-        let whole = disk.kill(0);
-        drop(quick().open_on(&whole).expect("it opens"));
-        for op in 0..whole.ops() {
-            let image = disk.kill(0);
-            image.crash_after(op);
-            let opened = quick().open_on(&image);
-            for after in [image.kill(700), image.power_loss(Loss::Nothing)] {
-                check_all(&quick().open_on(&after).expect("it opens"), count);
-            }
-            for seed in 0..if full() { 20 } else { 2 } {
-                // Of what was never promised, any end may be gone.
-                let after = image.power_loss(Loss::Seed(seed));
-                let store = quick().open_on(&after).expect("it opens");
-                let there = store.count("Log").unwrap() + store.count("Extra").unwrap();
-                assert!((SYNCED..=count).contains(&there), "{there} of {count}");
-                check_all(&store, there);
-                assert!(opened.is_err() || there == count, "{there} of {count}");
-            }
-            let image = disk.kill(0);
-            image.fail(op, Fault::Error(EIO));
-            let _ = quick().open_on(&image);
-            check_all(&quick().open_on(&image.kill(0)).expect("it opens"), count);
-        }
-    }
 }
 
 /// The manifest that says that the store was closed in order is far larger than what closing gives
