@@ -99,6 +99,14 @@ impl Findings {
         live.as_ref().is_none_or(is_live).then_some(&*trouble.reason)
     }
 
+    /// How much of what is dead in a segment can't go: all of it where it is left alone, else the
+    /// tombstones that one that is left alone needs.
+    pub(crate) fn staying(&self, id: SegmentId, dead: u64) -> u64 {
+        let is_left = |id: &SegmentId| self.left_alone(*id).is_some();
+        let needed = self.needed.get(&id).filter(|needed| needed.by.iter().any(is_left));
+        if is_left(&id) { dead } else { needed.map_or(0, |needed| needed.bytes.min(dead)) }
+    }
+
     /// Forgets which segments could not be read, and names them: somebody asks for another try.
     pub(crate) fn forget_unread(&mut self) -> BTreeSet<SegmentId> {
         let unread = self.damaged.iter().filter(|(_, damaged)| damaged.trouble.unread);

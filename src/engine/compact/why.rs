@@ -103,8 +103,7 @@ pub(crate) fn compaction(state: &State) -> CompactionStats {
     };
     let findings = state.compaction.findings.lock();
     stats.failure.clone_from(&findings.failure);
-    let left = rows.iter().filter(|row| findings.left_alone(row.id).is_some());
-    let stays: u64 = left.map(|row| row.total - row.live).sum();
+    let stays: u64 = rows.iter().map(|row| findings.staying(row.id, row.total - row.live)).sum();
     let otherwise = match allowed {
         None => WhyHeld::AutomaticOff,
         Some(allowed) if total - stays > allowed => WhyHeld::Due,

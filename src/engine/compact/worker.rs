@@ -1,6 +1,6 @@
 //! The thread that compacts when it is time, and what it goes by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,29 +137,12 @@ fn compact_all(state: &State) -> Result<()> {
     if space.active.is_some_and(|(total, _)| total > 0) {
         roll::end_early(state)?;
     }
-    // Whoever asks may have seen to what could not be read. But for that alone the others are not
-    // copied once more.
+    // What is damaged shows on the way, and keeps all inputs of that run that have tombstones. So
+    // once more, without it.
+    while compact_others(state)? {}
+    // Whoever asks may have seen to what could not be read: each is tried again, by itself.
     let unread = state.compaction.findings.lock().forget_unread();
-    let manifest = state.manifest.get();
-    let (candidates, _) = survey(state, false);
-    let has_records = |candidate: &&Candidate| {
-        if unread.contains(&candidate.id) {
-            return false;
-        }
-        let entry = manifest.segments.iter().find(|entry| entry.id() == candidate.id);
-        entry.and_then(|entry| entry.sealed.as_ref()).is_some_and(|sealed| sealed.records > 0)
-    };
-    let (mut candidates, mut besides): (Vec<Candidate>, Vec<Candidate>) =
-        candidates.iter().partition(has_records);
-    if is_compact(&manifest, &candidates, state.options.segment_size) {
-        candidates.clear();
-    }
-    candidates.append(&mut besides);
-    if candidates.is_empty() {
-        return Ok(());
-    }
-    let inputs: Vec<SegmentId> = candidates.iter().map(|candidate| candidate.id).collect();
-    run(state, &inputs, false)?;
+    unread.into_iter().try_for_each(|id| run(state, &[id], false))?;
     match state.compaction.findings.lock().unread() {
         None => Ok(()),
         Some((id, reason)) => {
@@ -167,6 +150,33 @@ fn compact_all(state: &State) -> Result<()> {
             Err(Error::io("compact", state.segments.path(id), source))
         }
     }
+}
+
+/// Compacts all segments that are not left alone, unless they are compact. True if one of them is to
+/// be left alone from now on.
+fn compact_others(state: &State) -> Result<bool> {
+    let damaged = || -> BTreeSet<SegmentId> {
+        state.compaction.findings.lock().damaged.keys().copied().collect()
+    };
+    let known = damaged();
+    let manifest = state.manifest.get();
+    let (candidates, _) = survey(state, false);
+    let has_records = |candidate: &&Candidate| {
+        let entry = manifest.segments.iter().find(|entry| entry.id() == candidate.id);
+        entry.and_then(|entry| entry.sealed.as_ref()).is_some_and(|sealed| sealed.records > 0)
+    };
+    let (mut candidates, mut empty): (Vec<Candidate>, Vec<Candidate>) =
+        candidates.iter().partition(has_records);
+    if is_compact(&manifest, &candidates, state.options.segment_size) {
+        candidates.clear();
+    }
+    candidates.append(&mut empty);
+    if candidates.is_empty() {
+        return Ok(false);
+    }
+    let inputs: Vec<SegmentId> = candidates.iter().map(|candidate| candidate.id).collect();
+    run(state, &inputs, false)?;
+    Ok(!damaged().is_subset(&known))
 }
 
 /// Compacts the segments that `pick` says, by their numbers: runs that no plan would make.
@@ -256,6 +266,8 @@ pub(super) fn rows(state: &State) -> Vec<Row> {
         let id = entry.id();
         let total = state.segments.get(id)?.len().saturating_sub(HEADER_LEN);
         let (live, records) = usages.get(&id).copied().unwrap_or_default();
+        // Where the counts are wrong, that shows when the segment is compacted.
+        let live = live.min(total);
         let ordered = entry.sealed.as_ref().map(|sealed| sealed.ordered);
         Some(Row { id, total, records, live, ordered })
     };
@@ -270,16 +282,15 @@ pub(crate) fn survey(state: &State, idle: bool) -> (Vec<Candidate>, Space) {
     let rows = rows(state);
     let findings = state.compaction.findings.lock();
     for Row { id, total, records, live, ordered } in rows {
-        let is_left = findings.left_alone(id).is_some();
-        // What is dead in there stays. Were it counted, the others would be compacted on and on for
-        // the little that is dead in them, since nothing would bring the store within its bound.
-        space.total += if is_left { live } else { total };
+        // Were what can't go counted, the others would be compacted on and on for the little that
+        // is dead in them, since nothing would bring the store within its bound.
+        space.total += total - findings.staying(id, total - live);
         space.live += live;
         if active == Some(id) && idle {
             space.active = Some((records, live));
         }
         let Some(ordered) = ordered else { continue };
-        if is_left {
+        if findings.left_alone(id).is_some() {
             continue;
         }
         let needed = findings.needed.get(&id).map_or(0, |needed| needed.bytes);
