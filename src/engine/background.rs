@@ -108,7 +108,7 @@ pub(crate) fn seal_rolled(state: &State) -> Result<()> {
             rolled.map(|rolled| (rolled.segment.clone(), rolled.length, order.durable))
         };
         let Some((segment, length, durable)) = next else { return Ok(()) };
-        let (contents, sealed) = Contents::read_written(&segment, length)?;
+        let (contents, sealed) = Contents::read(&segment, length)?;
         state.manifest.update(|manifest| {
             manifest.watermark = manifest.watermark.max(durable);
             manifest.seal(segment.id, sealed);

@@ -19,21 +19,8 @@ impl Contents {
     /// # Errors
     /// `Corrupt` if they are not all sound: damage is never summed up, and so never sealed in.
     pub(crate) fn read(segment: &Segment, length: u64) -> Result<(Contents, Sealed)> {
-        let (file, first) = (&*segment.file, segment.first);
-        let scan = Scan::new(file, segment.salt, segment.base, first, length);
-        Contents::scan(segment, scan, length)
-    }
-
-    /// The same of a segment that was written a moment ago, through its mapping, if it has one: the
-    /// kernel has it all at hand, and to have it copied takes as long as checking it.
-    pub(crate) fn read_written(segment: &Segment, length: u64) -> Result<(Contents, Sealed)> {
-        let (file, first) = (&*segment.file, segment.first);
-        let scan = Scan::new(file, segment.salt, segment.base, first, length);
-        Contents::scan(segment, scan.mapped(segment.window()), length)
-    }
-
-    fn scan(segment: &Segment, mut scan: Scan<'_>, length: u64) -> Result<(Contents, Sealed)> {
         let mut builder = Builder::default();
+        let mut scan = Scan::new(&*segment.file, segment.salt, segment.base, segment.first, length);
         while let Some(frame) = scan.next().map_err(|e| Error::io("read", &segment.path, e))? {
             let frame = match frame {
                 Ok(frame) => frame,

@@ -1,10 +1,6 @@
-//! Reading a file's frames one after the other, with every checksum checked: by `pread`, unless
-//! there is a mapping to be read.
+//! Reading a file's frames one after the other, by `pread`, with every checksum checked.
 
 use std::io;
-use std::ops::Deref;
-
-use bytes::Bytes;
 
 use crate::disk::File;
 use crate::format::location::UNIT;
@@ -20,26 +16,8 @@ pub(crate) struct Scan<'a> {
     offset: u64,
     end: u64,
     /// The file's bytes from `chunk_at` on.
-    chunk: Chunk,
+    chunk: Vec<u8>,
     chunk_at: u64,
-}
-
-/// A part of a file.
-enum Chunk {
-    Read(Vec<u8>),
-    Mapped(Bytes),
-}
-
-impl Deref for Chunk {
-    type Target = [u8];
-
-    #[inline(always)]
-    fn deref(&self) -> &[u8] {
-        match self {
-            Chunk::Read(bytes) => bytes,
-            Chunk::Mapped(bytes) => bytes,
-        }
-    }
 }
 
 /// A frame whose checksums are right.
@@ -67,12 +45,7 @@ impl Frame<'_> {
 impl<'a> Scan<'a> {
     /// A cursor at `offset`. `end` is not behind the file's end.
     pub(crate) fn new(file: &'a dyn File, salt: u64, base: u64, offset: u64, end: u64) -> Scan<'a> {
-        Scan { file, salt, base, offset, end, chunk: Chunk::Read(Vec::new()), chunk_at: 0 }
-    }
-
-    /// The same, with a mapping of the file's first bytes: these are not read.
-    pub(crate) fn mapped(self, window: Bytes) -> Scan<'a> {
-        Scan { chunk: Chunk::Mapped(window), chunk_at: 0, ..self }
+        Scan { file, salt, base, offset, end, chunk: Vec::new(), chunk_at: 0 }
     }
 
     /// The offset of the next frame.
@@ -177,17 +150,13 @@ impl<'a> Scan<'a> {
 
     #[cold]
     fn read(&mut self, offset: u64, len: usize) -> io::Result<()> {
-        let mut chunk = match &mut self.chunk {
-            Chunk::Read(bytes) => std::mem::take(bytes),
-            Chunk::Mapped(_) => Vec::new(),
-        };
-        chunk.resize(((self.end - offset) as usize).min(len.max(CHUNK_LEN)), 0);
+        let want = ((self.end - offset) as usize).min(len.max(CHUNK_LEN));
+        self.chunk.resize(want, 0);
         self.chunk_at = offset;
-        let read = self.file.read_exact_at(&mut chunk, offset);
+        let read = self.file.read_exact_at(&mut self.chunk, offset);
         if read.is_err() {
-            chunk.clear();
+            self.chunk.clear();
         }
-        self.chunk = Chunk::Read(chunk);
         read
     }
 }

@@ -12,7 +12,6 @@ use crate::format::record::{self, FramePlace, FrameType, Record};
 use crate::log::active::Active;
 use crate::log::aside::Aside;
 use crate::log::merge::Merge;
-use crate::log::scan::Scan;
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
 
@@ -341,28 +340,11 @@ fn records_of_many_kinds_are_told_apart() {
         }
     }
     active.flush().expect("it has room");
-    let (contents, sealed) = Contents::read(&segment, active.end()).expect("sound frames");
+    let (contents, _) = Contents::read(&segment, active.end()).expect("sound frames");
     assert!(contents.kinds().is_sorted_by(|a, b| a.name < b.name));
     for nth in 0..150 {
         let total = contents.kind(&name(nth)).map_or(0, |kind| kind.total_bytes);
         assert_eq!(total, bytes[nth as usize], "{}", name(nth));
-    }
-    // Through the mapping the same is read, and where that ends, from the file.
-    segment.end();
-    assert_eq!(segment.window().len() as u64, active.end());
-    let (mapped, same) = Contents::read_written(&segment, active.end()).expect("sound frames");
-    assert_eq!((mapped.totals, mapped.payload()), (contents.totals, contents.payload()));
-    assert_eq!(same, sealed);
-    for cut in [0, 80, 100_001, active.end() as usize - 1] {
-        let window = segment.window().slice(..cut);
-        let scan =
-            Scan::new(&*segment.file, segment.salt, segment.base, segment.first, active.end());
-        let mut scan = scan.mapped(window);
-        let mut digest = crc32fast::Hasher::new();
-        while let Some(frame) = scan.next().expect("it can be read") {
-            digest.update(frame.expect("a sound frame").checksums());
-        }
-        assert_eq!(digest.finalize(), sealed.digest, "a mapping of {cut}");
     }
 }
 
