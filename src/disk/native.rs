@@ -481,8 +481,8 @@ const LINE_LEN: usize = 64;
 /// such instruction, it does nothing.
 #[inline(always)]
 pub(crate) fn prefetch(bytes: &[u8]) {
-    for byte in bytes.iter().step_by(LINE_LEN).chain(bytes.last()) {
-        let at = std::ptr::from_ref(byte);
+    let last = &bytes[bytes.len().saturating_sub(1)..];
+    for at in bytes.chunks(LINE_LEN).map(<[u8]>::as_ptr).chain([last.as_ptr()]) {
         // SAFETY: every processor of this kind has the instruction, which changes nothing that the
         // program could see, and does not fault, whatever the address.
         #[cfg(target_arch = "x86_64")]
