@@ -152,8 +152,8 @@ fn compact_all(state: &State) -> Result<()> {
     }
 }
 
-/// Compacts all segments that are not left alone, unless they are compact. True if one of them is to
-/// be left alone from now on.
+/// Compacts all segments that are not left alone, unless they are compact. True if one of them is
+/// to be left alone from now on.
 fn compact_others(state: &State) -> Result<bool> {
     let damaged = || -> BTreeSet<SegmentId> {
         state.compaction.findings.lock().damaged.keys().copied().collect()
