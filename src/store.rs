@@ -362,6 +362,7 @@ impl Store {
     /// is dead goes, what is live lies in the order of keys. Commits and reads go on meanwhile.
     /// Copies all live bytes, unless nothing is to be done, with a second thread and some 64 MiB of
     /// memory, or a few of the largest records; what a snapshot or a `Bytes` holds keeps its space.
+    /// Where it meets damage, all else is copied once more.
     ///
     /// # Errors
     /// `Io`, of kind `StorageFull` where there is no room for the copy; also, when all else is
