@@ -142,13 +142,14 @@ pub(crate) fn find_sound(state: &State, kind: &Kind, id: Hashed<'_>) -> Result<O
     }
 }
 
-/// Whether the record at `place` is the key's. A record that is damaged, where the ordered side
-/// says that the key is, is an error.
+/// Whether the record at `place` is the key's. A record that is damaged or can't be read, where the
+/// ordered side says that the key is, is an error.
 #[inline(always)]
 fn examine(state: &State, kind: &Kind, id: &[u8], place: Place) -> Result<Option<Found>> {
-    let damage = match state.segments.frame(place)? {
-        None => "its segment is missing".to_owned(),
-        Some(Frame { bytes, position, salt }) => {
+    let damage = match state.segments.frame(place) {
+        Err(error) => return unread(kind, id, place, error),
+        Ok(None) => "its segment is missing".to_owned(),
+        Ok(Some(Frame { bytes, position, salt })) => {
             // All lines at once, instead of one after the other as they are used.
             prefetch(&bytes[..bytes.len().min(FETCHED_LEN)]);
             match decode(position, &bytes) {
@@ -167,6 +168,16 @@ fn examine(state: &State, kind: &Kind, id: &[u8], place: Place) -> Result<Option
     };
     match kind.find_ordered(id) {
         Some(location) if location.place == place => Err(damaged(state, kind, id, place, &damage)),
+        _ => Ok(None),
+    }
+}
+
+/// What can't be read is an error to whoever asks for the key that lies there. It may be another
+/// key's, whose hash is the same, or one that a prefix delete took.
+#[cold]
+fn unread(kind: &Kind, id: &[u8], place: Place, error: Error) -> Result<Option<Found>> {
+    match kind.find_ordered(id) {
+        Some(location) if location.place == place => Err(error),
         _ => Ok(None),
     }
 }
@@ -272,3 +283,6 @@ pub(crate) fn now_micros() -> i64 {
         Err(before) => -(before.duration().as_micros() as i64),
     }
 }
+
+#[cfg(all(test, feature = "sim", not(kindlog_shuttle)))]
+mod tests;

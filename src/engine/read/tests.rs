@@ -1,0 +1,78 @@
+//! What a medium that fails in places does to reads of what lies elsewhere.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{contains, get};
+use crate::disk::sim::SimDisk;
+use crate::engine::commit::{Change, What, commit};
+use crate::engine::{recover, roll};
+use crate::state::State;
+use crate::{Durability, Options, ReadMode};
+
+/// A store without threads, whose only segment is ended.
+fn store(disk: &SimDisk, records: &[(&str, &[u8])]) -> Arc<State> {
+    let options = Options::new().read_mode(ReadMode::Pread);
+    let state = recover::open(Arc::new(disk.clone()), options).expect("it opens").0;
+    records.iter().for_each(|(id, value)| change(&state, id, What::Put(value)));
+    roll::end_early(&state).expect("there is room");
+    state
+}
+
+fn change(state: &State, id: &str, what: What<'_>) {
+    let change = Change { kind: "Log", id, what };
+    commit(state, &[change], None, Durability::Sync).expect("there is room");
+}
+
+/// Has the medium fail in a byte of a key's record.
+fn make_unreadable(disk: &SimDisk, state: &State, id: &str, byte: u64) {
+    let kind = state.index.kind("Log").expect("there is one");
+    let place = kind.find_ordered(id.as_bytes()).expect("it lives").place;
+    let at = place.offset_bytes() + byte;
+    disk.make_unreadable("00000000.seg", at..at + 1);
+}
+
+/// What a prefix delete takes has its slots for a while, and who asked for a key of it that can't
+/// be read got that error, though nothing has to be read to know that it is gone.
+#[test]
+fn what_was_deleted_is_gone_though_it_can_not_be_read() {
+    let disk = SimDisk::new();
+    let state = store(&disk, &[("a/1", &[1; 100]), ("b/1", &[1; 100])]);
+    make_unreadable(&disk, &state, "a/1", 0);
+    get(&state, "Log", "a/1").expect_err("it can't be read");
+    contains(&state, "Log", "a/1").expect_err("it can't be read");
+    change(&state, "a/", What::DeletePrefix);
+    assert!(get(&state, "Log", "a/1").expect("it is gone").is_none());
+    assert!(!contains(&state, "Log", "a/1").expect("it is gone"));
+    assert!(get(&state, "Log", "b/1").expect("it is sound").is_some());
+}
+
+/// The same of a key whose hash is that of one that can't be read.
+#[test]
+fn a_key_is_found_though_another_of_its_hash_can_not_be_read() {
+    let disk = SimDisk::new();
+    let state = store(&disk, &[]);
+    let kind = state.index.kind_or_create("Log");
+    // A slot has less of the hash than there is. With so many ids, some two are alike in it.
+    let mut slots = HashMap::new();
+    let mut ids = (0..u64::MAX).map(|n| n.to_string());
+    let (one, other) = ids
+        .find_map(|id| {
+            let slot = kind.hashed(id.as_bytes()).hash % (1 << 36);
+            slots.insert(slot, id.clone()).map(|earlier| (earlier, id))
+        })
+        .expect("some two are");
+    for id in [&one, &other] {
+        change(&state, id, What::Put(&[1; 2_000]));
+    }
+    roll::end_early(&state).expect("there is room");
+    for (bad, sound) in [(&one, &other), (&other, &one)] {
+        let place = kind.find_ordered(bad.as_bytes()).expect("it lives").place;
+        let name = state.segments.path(place.segment);
+        let name = name.file_name().and_then(|name| name.to_str()).expect("it has one");
+        disk.make_unreadable(name, place.offset_bytes()..place.offset_bytes() + 1);
+        get(&state, "Log", bad).expect_err("it can't be read");
+        assert!(get(&state, "Log", sound).expect("it is sound").is_some());
+        disk.clear_faults();
+    }
+}
