@@ -10,8 +10,8 @@ use bytes::{Buf, Bytes};
 
 use crate::disk::{File, Map};
 use crate::error::{Error, Result};
-use crate::format::location::SegmentId;
-use crate::format::record::{Header, MAX_EXTENDED_HEADER_LEN};
+use crate::format::location::{SegmentId, UNIT};
+use crate::format::record::{Bad, Header, MAX_EXTENDED_HEADER_LEN};
 use crate::log::windows::Windows;
 use crate::sync::RwLock;
 
@@ -203,7 +203,9 @@ impl Segment {
     fn pread_frame(&self, offset: u64, written: u64) -> Result<Bytes> {
         let left = (written - offset) as usize;
         let mut bytes = vec![0; left.min(MAX_EXTENDED_HEADER_LEN)];
-        self.read_at(&mut bytes, offset)?;
+        if self.read_at(&mut bytes, offset).is_err() {
+            bytes = self.pread_header(offset, bytes.len())?;
+        }
         if let Ok(header) = Header::decode(&bytes, self.position(offset)) {
             let (have, want) = (bytes.len(), left.min(header.frame_len() as usize));
             if want > have {
@@ -213,6 +215,21 @@ impl Segment {
             bytes.truncate(want);
         }
         Ok(bytes.into())
+    }
+
+    /// What can't be read may lie behind the record: the header at `offset`, and no more.
+    #[cold]
+    fn pread_header(&self, offset: u64, max_len: usize) -> Result<Vec<u8>> {
+        let mut len = 0;
+        loop {
+            len = max_len.min(len + UNIT as usize);
+            let mut bytes = vec![0; len];
+            self.read_at(&mut bytes, offset)?;
+            let header = Header::decode(&bytes, self.position(offset));
+            if len == max_len || !matches!(header, Err(Bad::Short)) {
+                return Ok(bytes);
+            }
+        }
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {

@@ -76,3 +76,19 @@ fn a_key_is_found_though_another_of_its_hash_can_not_be_read() {
         disk.clear_faults();
     }
 }
+
+/// To learn a record's length, more was read than the longest header has; if what lay behind the
+/// record could not be read, neither could the record.
+#[test]
+fn a_record_is_read_though_what_lies_behind_it_can_not_be() {
+    for len in [0, 1, 50, 500, 5_000] {
+        let disk = SimDisk::new();
+        let value = vec![7; len];
+        let state = store(&disk, &[("a", &value), ("b", &[1; 100]), ("c", &value)]);
+        make_unreadable(&disk, &state, "b", 0);
+        for id in ["a", "c"] {
+            assert_eq!(get(&state, "Log", id).expect("it is sound").expect("it lives").data, value);
+        }
+        get(&state, "Log", "b").expect_err("it can't be read");
+    }
+}
