@@ -174,8 +174,8 @@ fn current(
     }
     match read::find_sound(state, kind, id) {
         Ok(found) => Ok(found.map(|found| found.location())),
-        // A damaged record can be written over and deleted.
-        Err(Error::Corrupt { .. }) => Ok(kind.find_ordered(id.id)),
+        // A record that is damaged or can't be read can be written over and deleted.
+        Err(Error::Corrupt { .. } | Error::Io { .. }) => Ok(kind.find_ordered(id.id)),
         Err(error) => Err(error),
     }
 }

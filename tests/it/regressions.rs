@@ -309,3 +309,54 @@ mod compaction {
         assert_eq!(left, ["kept"], "deleted data is back");
     }
 }
+
+#[cfg(feature = "sim")]
+mod unread {
+    use super::options;
+    use kindlog::disk::sim::SimDisk;
+    use kindlog::fuzzing::compact_picked;
+    use kindlog::{Batch, ReadMode, Store};
+
+    /// A record that the medium could not read could neither be written over nor deleted: whoever
+    /// tried got the error of reading it. So it stayed, and its segment with it, until the medium
+    /// was a new one. Damage was in nobody's way.
+    #[test]
+    fn what_can_not_be_read_can_be_written_over_and_deleted() {
+        let options = options().read_mode(ReadMode::Pread);
+        let writes: [&dyn Fn(&Store); 4] = [
+            &|store| assert!(store.put("Log", "a", b"new").is_ok()),
+            &|store| assert!(store.delete("Log", "a").unwrap()),
+            &|store| assert_eq!(store.delete_prefix("Log", "a").unwrap(), 1),
+            &|store| {
+                let mut batch = Batch::new();
+                batch.put("Log", "b", b"new").delete("Log", "a");
+                assert!(store.commit(batch).is_ok());
+            },
+        ];
+        for (nth, write) in writes.iter().enumerate() {
+            let disk = SimDisk::new();
+            let store = options.open_on(&disk).unwrap();
+            store.put("Log", "a", [7; 300]).unwrap();
+            store.put("Log", "c", [7; 300]).unwrap();
+            compact_picked(&store, true, |_| false).unwrap();
+            let segment = disk.read_file("00000000.seg").unwrap();
+            let at = segment.windows(3).position(|window| window == [7; 3]).unwrap() as u64;
+            disk.make_unreadable("00000000.seg", at..at + 1);
+            store.get_resource("Log", "a").expect_err("it can't be read");
+            write(&store);
+            let is_new = |store: &Store| {
+                let found = store.get_resource("Log", "a").unwrap();
+                assert_eq!(found.is_some(), nth == 0);
+                assert!(found.is_none_or(|found| found.data == b"new"[..]));
+                assert_eq!(store.get_resource("Log", "c").unwrap().unwrap().data, [7; 300][..]);
+            };
+            is_new(&store);
+            // Nobody needs it any more, and it is in nobody's way.
+            store.compact().unwrap();
+            assert!(!disk.files().contains(&"00000000.seg".to_owned()));
+            is_new(&store);
+            drop(store);
+            is_new(&options.open_on(&disk).unwrap());
+        }
+    }
+}
