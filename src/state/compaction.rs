@@ -99,6 +99,11 @@ impl Findings {
         live.as_ref().is_none_or(is_live).then_some(&*trouble.reason)
     }
 
+    /// All segments that are left alone.
+    pub(crate) fn all_left_alone(&self) -> BTreeSet<SegmentId> {
+        self.damaged.keys().copied().filter(|id| self.left_alone(*id).is_some()).collect()
+    }
+
     /// How much of what is dead in a segment can't go: all of it where it is left alone, else the
     /// tombstones that one that is left alone needs.
     pub(crate) fn staying(&self, id: SegmentId, dead: u64) -> u64 {

@@ -141,7 +141,12 @@ pub(super) fn leave_alone(
     live: Option<LiveRecord>,
 ) {
     event!(error, "segment {} can't be compacted: {}", id.0, trouble.reason);
-    state.compaction.findings.lock().damaged.insert(id, Damaged { trouble, live });
+    let mut findings = state.compaction.findings.lock();
+    // Of a segment's troubles the one that may pass, so that it is tried again.
+    let known = findings.damaged.get(&id).is_some_and(|known| known.trouble.unread);
+    if trouble.unread || !known {
+        findings.damaged.insert(id, Damaged { trouble, live });
+    }
 }
 
 impl<'a> Output<'a> {

@@ -60,7 +60,7 @@ pub(crate) enum Plan {
 
 impl Candidate {
     /// What compacting it gives back.
-    fn gain(&self) -> u64 {
+    pub(super) fn gain(&self) -> u64 {
         (self.total - self.live).saturating_sub(self.needed)
     }
 }

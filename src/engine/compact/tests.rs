@@ -281,3 +281,91 @@ fn tombstones_that_damage_keeps_are_not_looked_for_in_the_others() {
     let get = |kind, id: &str| read::get(&state, kind, id);
     assert!(gone.iter().all(|id| get("Gone", id).expect("it is sound").is_none()));
 }
+
+/// Where what could not be read can be read again, it went, and what had been kept for it stayed:
+/// tombstones, and what lay in another order. Whoever asked for a compaction was told that it was
+/// done. And as long as it could not be read, those tombstones were copied each time.
+#[test]
+fn what_was_kept_for_what_could_not_be_read_goes_with_it() {
+    let disk = SimDisk::new();
+    let state = open(&disk);
+    for n in 0..12 {
+        change(&state, "Keep", &format!("a/{n}"), What::Put(&[1; 1_000]));
+        change(&state, "Gone", &n.to_string(), What::Put(&[1; 1_000]));
+    }
+    end(&state);
+    for n in 0..12 {
+        change(&state, "Gone", &n.to_string(), What::Delete);
+        change(&state, "Keep", &format!("a/{n}/b"), What::Put(&[1; 1_000]));
+    }
+    end(&state);
+    let place = place_of(&state, "Keep", "a/5");
+    disk.make_unreadable("00000000.seg", place..place + 1);
+    compact(&state).expect_err("one record can't be read");
+    let copied = || state.compaction.counters.copied_bytes.load(Ordering::Relaxed);
+    let before = copied();
+    compact(&state).expect_err("it still can't be read");
+    assert_eq!(copied(), before);
+    disk.clear_faults();
+    compact(&state).expect("it can be read");
+    let rows: Vec<_> = rows(&state).into_iter().filter(|row| row.ordered.is_some()).collect();
+    assert!(rows.len() == 1 && rows[0].total == rows[0].live, "{} segments", rows.len());
+    let there = |kind, id: &str| read::get(&state, kind, id).expect("it is sound").is_some();
+    assert!((0..12).all(|n| !there("Gone", &n.to_string()) && there("Keep", &format!("a/{n}"))));
+}
+
+/// A segment with two bad records was known to be damaged when the first of them was written over,
+/// and so it was not news when the second was come upon. What that had kept in the same run was
+/// not compacted once more, and whoever had asked was told that it was done.
+#[test]
+fn what_damage_keeps_is_compacted_though_its_segment_was_damaged_before() {
+    let disk = SimDisk::new();
+    let state = open(&disk);
+    (0..12).for_each(|n| change(&state, "Keep", &n.to_string(), What::Put(&[1; 1_000])));
+    end(&state);
+    for id in ["3", "7"] {
+        let place = place_of(&state, "Keep", id);
+        disk.flip_bit("00000000.seg", 8 * (place + 100));
+    }
+    compact(&state).expect("all could be read");
+    assert!(damage_of(&state, 0).is_some());
+    let other = (0..12).map(|n| n.to_string());
+    for id in other.clone() {
+        change(&state, "Gone", &id, What::Put(&[1; 1_000]));
+        change(&state, "Gone", &id, What::Delete);
+    }
+    // Of the two the one that was come upon last.
+    change(&state, "Keep", "7", What::Put(&[2; 1_000]));
+    end(&state);
+    compact(&state).expect("all could be read");
+    assert!(damage_of(&state, 0).is_some());
+    let others = rows(&state).into_iter().filter(|row| row.id != SegmentId(0));
+    let dead: u64 = others.map(|row| row.total - row.live).sum();
+    assert!(dead < 100, "{dead}");
+    assert!(other.into_iter().all(|id| read::get(&state, "Gone", &id).is_ok_and(|r| r.is_none())));
+}
+
+/// Where a segment has damage behind what can't be read, the damage was all that was remembered,
+/// and whoever asked for a compaction was told that it was done.
+#[test]
+fn what_can_not_be_read_is_told_of_though_there_is_damage_too() {
+    for (unread, damaged) in [("3", "7"), ("7", "3")] {
+        let disk = SimDisk::new();
+        let state = open(&disk);
+        (0..12).for_each(|n| change(&state, "Keep", &n.to_string(), What::Put(&[1; 1_000])));
+        end(&state);
+        let place = place_of(&state, "Keep", unread);
+        disk.make_unreadable("00000000.seg", place..place + 1);
+        disk.flip_bit("00000000.seg", 8 * (place_of(&state, "Keep", damaged) + 100));
+        for _ in 0..2 {
+            let told = compact(&state).expect_err("a record can't be read").to_string();
+            assert!(told.contains("can't be read"), "{told}");
+        }
+        change(&state, "Keep", unread, What::Put(&[2; 1_000]));
+        compact(&state).expect("all can be read");
+        assert!(damage_of(&state, 0).is_some_and(|told| told.contains("checksum")));
+        change(&state, "Keep", damaged, What::Put(&[2; 1_000]));
+        compact(&state).expect("all can be read");
+        assert!(rows(&state).iter().all(|row| row.id != SegmentId(0)));
+    }
+}

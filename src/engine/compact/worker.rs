@@ -1,6 +1,6 @@
 //! The thread that compacts when it is time, and what it goes by.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,7 +142,11 @@ fn compact_all(state: &State) -> Result<()> {
     while compact_others(state)? {}
     // Whoever asks may have seen to what could not be read: each is tried again, by itself.
     let unread = state.compaction.findings.lock().forget_unread();
-    unread.into_iter().try_for_each(|id| run(state, &[id], false))?;
+    unread.iter().try_for_each(|id| run(state, &[*id], false))?;
+    if !unread.iter().all(|id| state.segments.has(*id)) {
+        // What was kept for it goes, too, and what it held takes its place in the order.
+        while compact_others(state)? {}
+    }
     match state.compaction.findings.lock().unread() {
         None => Ok(()),
         Some((id, reason)) => {
@@ -155,10 +159,8 @@ fn compact_all(state: &State) -> Result<()> {
 /// Compacts all segments that are not left alone, unless they are compact. True if one of them is
 /// to be left alone from now on.
 fn compact_others(state: &State) -> Result<bool> {
-    let damaged = || -> BTreeSet<SegmentId> {
-        state.compaction.findings.lock().damaged.keys().copied().collect()
-    };
-    let known = damaged();
+    let left = || state.compaction.findings.lock().all_left_alone();
+    let known = left();
     let manifest = state.manifest.get();
     let (candidates, _) = survey(state, false);
     let has_records = |candidate: &&Candidate| {
@@ -176,7 +178,7 @@ fn compact_others(state: &State) -> Result<bool> {
     }
     let inputs: Vec<SegmentId> = candidates.iter().map(|candidate| candidate.id).collect();
     run(state, &inputs, false)?;
-    Ok(!damaged().is_subset(&known))
+    Ok(!left().is_subset(&known))
 }
 
 /// Compacts the segments that `pick` says, by their numbers: runs that no plan would make.
@@ -192,10 +194,10 @@ pub(crate) fn compact_picked(state: &State, roll: bool, pick: &dyn Fn(u32) -> bo
     run(state, &inputs, false)
 }
 
-/// Whether nothing is dead in the candidates, and they lie in the order of keys, one behind the
-/// other.
+/// Whether nothing is dead in the candidates but tombstones that others need, and they lie in the
+/// order of keys, one behind the other. One of them that needed a tombstone would have a dead put.
 fn is_compact(manifest: &Manifest, candidates: &[Candidate], segment_size: u64) -> bool {
-    if candidates.iter().any(|c| !c.ordered || c.total > c.live) {
+    if candidates.iter().any(|c| !c.ordered || c.gain() > 0) {
         return false;
     }
     let is_candidate = |entry: &&SegmentEntry| candidates.iter().any(|c| c.id == entry.id());
