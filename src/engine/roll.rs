@@ -27,9 +27,10 @@ pub(crate) fn make_room(state: &State, order: &mut Order, len: u64, deletes: boo
     let compaction = &state.compaction;
     compaction.full.store(true, Ordering::Relaxed);
     compaction.signals.raise(&compaction.signals.now);
-    match deletes && order.health == Health::Good && state.reserve.release() {
-        true => try_make_room(state, order, len),
-        false => made,
+    let is_for_it = deletes && order.health == Health::Good;
+    match is_for_it.then(|| state.reserve.release()).flatten() {
+        Some(_released) => try_make_room(state, order, len),
+        None => made,
     }
 }
 

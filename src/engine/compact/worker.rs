@@ -101,8 +101,12 @@ pub(super) fn bring_down(state: &State, pressure: Pressure) -> Result<()> {
             Plan::Compact(inputs) => match run(state, &inputs, true) {
                 Err(error) if error.is_storage_full() => {
                     // With what is kept back for this there is room for one that takes little.
-                    state.reserve.release();
-                    run_cheapest(state, &candidates, error)?;
+                    let released = state.reserve.release();
+                    let done = run_cheapest(state, &candidates, error);
+                    drop(released);
+                    // The background passed over it meanwhile.
+                    state.tell_now();
+                    done?;
                 }
                 ran => ran?,
             },
