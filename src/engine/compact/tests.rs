@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::why;
-use super::worker::{Pressure, bring_down, compact, rows};
+use super::worker::{Pressure, bring_down, compact, rows, try_unread};
 use crate::disk::sim::{EIO, Fault, OpKind, SimDisk};
 use crate::engine::commit::{Change, What, commit};
 use crate::engine::{read, recover, roll};
@@ -183,12 +183,22 @@ fn a_segment_that_can_not_be_looked_through_does_not_keep_the_others() {
     }
     disk.make_unreadable("00000000.seg", 500..501);
     bring_down(&state, Pressure::Full).expect("the other can be compacted");
+    assert!(!try_unread(&state, true).expect("one is as before"));
     assert!(damage_of(&state, 0).is_some_and(|told| told.contains("can't be read")));
     let dead: Vec<u64> = rows(&state).iter().skip(1).map(|row| row.total - row.live).collect();
     assert!(dead.iter().sum::<u64>() < 2_000, "{dead:?}");
+    let image = disk.kill(0);
+    // It may have been for a moment.
+    disk.clear_faults();
+    assert!(try_unread(&state, true).expect("all can be read"));
+    bring_down(&state, Pressure::Full).expect("all can be compacted");
+    let dead: u64 = rows(&state).iter().map(|row| row.total - row.live).sum();
+    assert!(dead < 200, "{dead}");
     drop(state);
-    let state = open(&disk.kill(0));
-    assert!(read::get(&state, "Log", "gone").expect("it reads").is_none(), "it is back");
+    for image in [image, disk.kill(0)] {
+        let state = open(&image);
+        assert!(read::get(&state, "Log", "gone").expect("it reads").is_none(), "it is back");
+    }
 }
 
 /// What was dead in a segment that damage keeps counted against the bound: nothing could bring the

@@ -68,8 +68,8 @@ pub enum WhyHeld {
     },
     /// The segment can't be compacted: a record that is needed is damaged, can't be read, or is of
     /// an unknown type. It is left alone until that record is written over or deleted, or the
-    /// store is opened again, or, if it could not be read, somebody asks for a compaction. What is
-    /// dead in it does not count against the bound.
+    /// store is opened again, or, if it could not be read, an hour has gone by or somebody asks
+    /// for a compaction. What is dead in it does not count against the bound.
     Damaged {
         /// Where, and what is wrong with it.
         reason: String,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::plan::{Candidate, Plan, Policy, Space, cheapest, plan};
 use super::run::run;
@@ -21,6 +21,8 @@ use crate::sync::thread::{Builder, JoinHandle};
 const PAUSE: Duration = Duration::from_secs(1);
 /// After a failure it waits longer each time, up to this.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// How long what could not be read is left alone before it is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(3600);
 /// A store to which less is appended in a pause is idle.
 const IDLE_LEN: u64 = 128 << 10;
 /// An idle store keeps so much of what its bound allows beyond the live bytes: it has the time, and
@@ -42,7 +44,7 @@ pub(crate) fn start(state: &Arc<State>) -> Result<Option<JoinHandle<()>>> {
 
 fn work(state: &State) {
     let signals = &state.compaction.signals;
-    let (mut pause, mut last_end) = (PAUSE, 0);
+    let (mut pause, mut last_end, mut last_try) = (PAUSE, 0, Instant::now());
     // What an earlier process left.
     signals.raise(&signals.dirty);
     loop {
@@ -60,7 +62,14 @@ fn work(state: &State) {
         };
         let failure = {
             let _one_at_a_time = state.compaction.running.lock();
-            bring_down(state, pressure).err()
+            let tried = match last_try.elapsed() >= RETRY_PAUSE {
+                true => {
+                    last_try = Instant::now();
+                    try_unread(state, true).map(drop)
+                }
+                false => Ok(()),
+            };
+            tried.and_then(|()| bring_down(state, pressure)).err()
         };
         state.compaction.behind.store(false, Ordering::Relaxed);
         pause = match failure {
@@ -144,10 +153,8 @@ fn compact_all(state: &State) -> Result<()> {
     // What is damaged shows on the way, and keeps all inputs of that run that have tombstones. So
     // once more, without it.
     while compact_others(state)? {}
-    // Whoever asks may have seen to what could not be read: each is tried again, by itself.
-    let unread = state.compaction.findings.lock().forget_unread();
-    unread.iter().try_for_each(|id| run(state, &[*id], false))?;
-    if !unread.iter().all(|id| state.segments.has(*id)) {
+    // Whoever asks may have seen to what could not be read.
+    if try_unread(state, false)? {
         // What was kept for it goes, too, and what it held takes its place in the order.
         while compact_others(state)? {}
     }
@@ -158,6 +165,14 @@ fn compact_all(state: &State) -> Result<()> {
             Err(Error::io("compact", state.segments.path(id), source))
         }
     }
+}
+
+/// Tries each segment again that could not be read, by itself: what ailed the medium may be over.
+/// True if one has gone.
+pub(super) fn try_unread(state: &State, gentle: bool) -> Result<bool> {
+    let unread = state.compaction.findings.lock().forget_unread();
+    unread.iter().try_for_each(|id| run(state, &[*id], gentle))?;
+    Ok(!unread.iter().all(|id| state.segments.has(*id)))
 }
 
 /// Compacts all segments that are not left alone, unless they are compact. True if one of them is
