@@ -174,6 +174,10 @@ zoo! {
     NewerFilesAreNewer breaks "compaction",
     /// A segment that can't be read does not keep tombstones.
     DamageNeedsNoTombstone breaks "compaction",
+    /// A segment that is left alone does not keep tombstones.
+    LeftAloneNeedsNoTombstone breaks "compaction",
+    /// Inputs go together with their tombstones, though one of the run stays.
+    GoesBesideWhatStays breaks "compaction",
     /// An entry moves to the copy though a newer record has taken its place.
     MoveOverNewer breaks "compaction",
     /// Commits in flight are not told where the record that they replace has gone.
@@ -195,6 +199,8 @@ zoo! {
     KeepReserve breaks "full disk",
     /// Opening, closing and compaction do without what is kept back for a full disk.
     ReserveForDeletes breaks "full disk",
+    /// A commit is ordered without a look whether the disk has room for it.
+    OrderWithoutRoom breaks "full disk",
 
     /// A hint is believed whatever part of its segment it tells of.
     StaleHint breaks "hints",

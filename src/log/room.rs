@@ -3,6 +3,7 @@
 use super::active::TRAILER_LEN;
 use super::segment::Segment;
 use crate::error::{Error, Result};
+use crate::zoo::{Bug, planted};
 
 /// The steps in which the file's room is allocated ahead of its end.
 const MIN_RESERVE: u64 = 64 << 10;
@@ -27,7 +28,7 @@ impl Room {
     /// ahead, so that a full disk shows before anything is written.
     pub(crate) fn reserve(&mut self, segment: &Segment, end: u64, len: u64) -> Result<()> {
         let need = end + len + TRAILER_LEN;
-        if need <= self.reserved {
+        if need <= self.reserved || planted(Bug::OrderWithoutRoom) {
             return Ok(());
         }
         let step = match self.tight {

@@ -59,6 +59,9 @@ fn catchers(bug: Bug) -> &'static [&'static str] {
         Bug::ViewWithoutLock | Bug::HalfBatchVisible => &["concurrency::"],
         Bug::DropTombstones | Bug::DropPrefixTombstones => &["compaction::a_tombstone"],
         Bug::NewerFilesAreNewer | Bug::DamageNeedsNoTombstone => &["compaction::a_tombstone"],
+        Bug::LeftAloneNeedsNoTombstone | Bug::GoesBesideWhatStays => {
+            &["regressions_compaction::what_was_deleted"]
+        }
         Bug::ScanWhileMerging | Bug::MergedTooSoon => &["merging::a_scan"],
         Bug::DeleteOnlyMerged => &["merging::a_prefix_delete"],
         Bug::MoveOverNewer => &["compaction::what_is_written", "compaction::everything_goes_on"],
@@ -68,6 +71,7 @@ fn catchers(bug: Bug) -> &'static [&'static str] {
         Bug::RetireLive => &["compaction::a_damaged_record"],
         Bug::LetGoPinned => &["compaction::a_snapshot"],
         Bug::KeepReserve | Bug::ReserveForDeletes => &["reserve::a_store_"],
+        Bug::OrderWithoutRoom => &["reserve::a_store_closes"],
         Bug::StaleHint | Bug::HintUnchecked => &["hints::a_hint_that_is_bad"],
         Bug::HintOfTorn => &["hints::opening_after_a_close", "hints::after_a_crash"],
         Bug::BackupNotSynced | Bug::BackupNameNotSynced => &["backup_sweeps::a_crash"],

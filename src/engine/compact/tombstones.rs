@@ -55,8 +55,10 @@ impl Tombstones {
             let Some(sealed) = &entry.sealed else { continue };
             let has_kind = |kind: &OfKind<'_>| sealed.kinds.iter().any(|k| k.kind == kind.name);
             let older = sealed.last_put_revision > 0 && sealed.first_put_revision < newest;
-            let passed_over =
-                planted(Bug::NewerFilesAreNewer) && inputs.iter().all(|input| entry.id() > *input);
+            let is_left = || state.compaction.findings.lock().left_alone(entry.id()).is_some();
+            let is_newer = || inputs.iter().all(|input| entry.id() > *input);
+            let passed_over = (planted(Bug::NewerFilesAreNewer) && is_newer())
+                || (planted(Bug::LeftAloneNeedsNoTombstone) && is_left());
             if inputs.contains(&entry.id()) || passed_over || !older || !kinds.iter().any(has_kind)
             {
                 continue;
