@@ -12,6 +12,8 @@ use crate::state::State;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::{Durability, MIN_SEGMENT_SIZE, Options, WhyHeld};
 
+mod bad_sectors;
+
 /// A store without threads.
 fn open(disk: &SimDisk) -> Arc<State> {
     let options = Options::new().segment_size(MIN_SEGMENT_SIZE);
