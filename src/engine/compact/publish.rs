@@ -160,12 +160,18 @@ pub(super) fn retire(
     // the keys would be, too, and with them commits that were durable.
     let mut order = state.lock_order()?;
     unless(Bug::RetireUnsynced, || group::sync(state, &mut order))?;
+    let durable = order.durable;
     drop(order);
     let segments: Vec<_> = gone.iter().filter_map(|id| state.segments.get(*id)).collect();
     if planted(Bug::InputsUnlinkedFirst) {
         gone.iter().for_each(|id| drop(state.disk.remove(&names::segment(*id))));
     }
     state.manifest.update(|manifest| {
+        // What took the place of these records is durable, and no frame may say so yet: a reader
+        // beside this owner would see neither.
+        if !planted(Bug::RetireUntold) {
+            manifest.watermark = manifest.watermark.max(durable);
+        }
         manifest.segments.retain(|entry| !gone.contains(&entry.id()));
     })?;
     {
