@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, File};
 use crate::error::{Error, Result};
 use crate::format::file::{HeaderError, MAX_HEADER_LEN};
 use crate::format::location::{Place, SegmentId};
@@ -207,9 +207,7 @@ impl Segments {
             }
             opened => opened.map_err(|e| Error::io("open", &path, e))?,
         };
-        let len = file.len().map_err(|e| Error::io("read", &path, e))?;
-        let mut bytes = vec![0; len.min(MAX_HEADER_LEN as u64) as usize];
-        file.read_exact_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
+        let bytes = read_start(&*file).map_err(|e| Error::io("read", &path, e))?;
         let (header, first) = match SegmentHeader::decode(&bytes) {
             Ok(decoded) => decoded,
             Err(HeaderError::Unknown(found)) => return Err(Error::Version { file: path, found }),
@@ -225,6 +223,24 @@ impl Segments {
     /// Where a segment's file is, for messages.
     pub(crate) fn path(&self, id: SegmentId) -> PathBuf {
         self.disk.path().join(names::segment(id))
+    }
+}
+
+/// What a file begins with: as much as a header may have. Between a look at its length and the
+/// reading, a reader's owner may cut off what was allocated ahead.
+fn read_start(file: &dyn File) -> io::Result<Vec<u8>> {
+    let mut len = file.len()?;
+    loop {
+        let mut bytes = vec![0; len.min(MAX_HEADER_LEN as u64) as usize];
+        match file.read_exact_at(&mut bytes, 0) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let before = std::mem::replace(&mut len, file.len()?);
+                if len >= before {
+                    return Err(error);
+                }
+            }
+            read => return read.map(|()| bytes),
+        }
     }
 }
 
@@ -252,4 +268,56 @@ fn find(list: &[(SegmentId, Arc<Segment>)], id: SegmentId) -> Option<&Arc<Segmen
 /// Eight random bytes from the operating system.
 fn random_u64() -> io::Result<u64> {
     getrandom::u64().map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Map;
+    use crate::sync::atomic::AtomicU64;
+
+    /// A file whose owner cuts it off at 200 bytes once somebody has asked how long it is.
+    #[derive(Debug)]
+    struct CutOff(AtomicU64);
+
+    impl File for CutOff {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.0.swap(200, Ordering::Relaxed))
+        }
+
+        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+            if offset + buf.len() as u64 > self.0.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            buf.fill(7);
+            Ok(())
+        }
+
+        fn write_all_at(&self, _buf: &[u8], _offset: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn reserve(&self, _offset: u64, _len: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn set_len(&self, _len: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn map(&self, _capacity: u64) -> io::Result<Option<Arc<dyn Map>>> {
+            Ok(None)
+        }
+    }
+
+    /// A reader beside a busy owner failed to refresh: the segment that it opened was just sealed.
+    #[test]
+    fn a_segment_that_is_cut_off_while_it_is_opened_is_read_again() {
+        let start = read_start(&CutOff(AtomicU64::new(64 << 10))).expect("it has so much");
+        assert_eq!(start, [7; 200]);
+    }
 }
