@@ -1,6 +1,7 @@
-//! A read-only handle beside an owner that comes, writes and goes while it reads.
+//! A read-only handle beside an owner that comes, writes, compacts and goes while it reads.
 
 use super::*;
+use crate::fuzzing::compact_picked;
 
 /// The number of the last commit seen. Each puts its number under two keys.
 fn shown(reader: &Store) -> u64 {
@@ -72,5 +73,33 @@ fn a_reader_that_an_owner_overtakes_looks_again() {
         owner.join().unwrap();
         // The second commit was not durable before the owner made it so.
         assert!((1..=2).contains(&reader.join().unwrap()));
+    });
+}
+
+/// What compaction lets go of has been replaced, and whoever reads beside it finds what replaced it.
+#[test]
+fn a_reader_beside_compaction_finds_all_that_is_there() {
+    explore("a_reader_beside_compaction_finds_all_that_is_there", || {
+        let disk = any_disk();
+        let options = options().space_bound(f64::INFINITY);
+        let store = options.open_on(&disk).expect("open");
+        commit(&store, 1, Durability::Sync);
+        compact_picked(&store, true, |_| false).unwrap();
+        let compacts = go(&store, |store| compact_picked(store, false, |_| true).unwrap());
+        let commits = go(&store, |store| {
+            for number in 2..4 {
+                commit(store, number, any_durability());
+            }
+        });
+        let reader = look(&disk);
+        let mut last = shown(&reader);
+        for _ in 0..3 {
+            reader.refresh().expect("refresh");
+            let now = shown(&reader);
+            assert!(now >= last, "{now} after {last}");
+            last = now;
+        }
+        all(vec![compacts, commits]);
+        store.close().unwrap();
     });
 }
