@@ -34,6 +34,8 @@ mod merging;
 mod model;
 #[cfg(feature = "sim")]
 mod oracle;
+#[cfg(feature = "sim")]
+mod overtaken;
 mod processes;
 mod readers;
 mod regressions;

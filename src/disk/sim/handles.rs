@@ -6,13 +6,14 @@ use std::process;
 use std::sync::Arc;
 
 use super::medium::{Change, InodeId};
-use super::{OpKind, SimDisk};
+use super::{OpKind, SimDisk, State};
 use crate::disk::memory::read_exact_at;
 use crate::disk::{Disk, File, Lock, Map, TailMap};
+use crate::sync::MutexGuard;
 
 impl SimDisk {
     fn handle(&self, name: &str, writable: bool) -> io::Result<Arc<dyn File>> {
-        let mut state = self.state.lock();
+        let mut state = self.begin(OpKind::Open, name);
         state.look(OpKind::Open, name)?;
         let inode = state.medium.inode_of(name)?;
         let pin = state.medium.pin(inode);
@@ -26,12 +27,18 @@ impl SimDisk {
     }
 
     fn run(&self, file: &str, change: Change) -> io::Result<()> {
-        let kind = change.kind();
-        let held_up = self.state.lock().held_up.take_if(|held_up| (held_up.matches)(kind, file));
-        if let Some(held_up) = held_up {
+        self.begin(change.kind(), file).run(file, change)
+    }
+
+    /// Waits if the operation is to be held up.
+    fn begin(&self, kind: OpKind, file: &str) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        if let Some(held_up) = state.held_up.take_if(|held_up| (held_up.matches)(kind, file)) {
+            drop(state);
             (held_up.wait)();
+            state = self.state.lock();
         }
-        self.state.lock().run(file, change)
+        state
     }
 }
 
@@ -96,7 +103,7 @@ impl Disk for SimDisk {
     }
 
     fn is_locked(&self, name: &str) -> io::Result<bool> {
-        let mut state = self.state.lock();
+        let mut state = self.begin(OpKind::Open, name);
         state.look(OpKind::Open, name)?;
         Ok(state.locked.contains(name))
     }
@@ -142,13 +149,13 @@ impl SimFile {
 
 impl File for SimFile {
     fn len(&self) -> io::Result<u64> {
-        let mut state = self.disk.state.lock();
+        let mut state = self.disk.begin(OpKind::Read, &self.name);
         state.look(OpKind::Read, &self.name)?;
         Ok(state.medium.bytes(self.inode).len() as u64)
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut state = self.disk.state.lock();
+        let mut state = self.disk.begin(OpKind::Read, &self.name);
         state.look(OpKind::Read, &self.name)?;
         state.check_readable(&self.name, offset..offset + buf.len() as u64)?;
         read_exact_at(state.medium.bytes(self.inode), buf, offset)

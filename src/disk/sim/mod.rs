@@ -22,8 +22,8 @@
 //! # What is not
 //!
 //! Stale bytes of other files in blocks never written, sectors torn within, media that rot while in
-//! use (damage an image instead: [`SimDisk::flip_bit`]), reads that wait, mappings for reading, a
-//! failed sync that got some of the bytes down, and locks seen by other machines.
+//! use (damage an image instead: [`SimDisk::flip_bit`]), mappings for reading, a failed sync that
+//! got some of the bytes down, and locks seen by other machines.
 
 mod handles;
 mod inode;
@@ -278,8 +278,9 @@ impl SimDisk {
         self.state.lock().unreadable.push((file.to_owned(), bytes));
     }
 
-    /// The next write, change of length, sync, rename or removal that matches begins only when
-    /// `wait` returns. Unlike in a predicate above, other threads go on using the disk meanwhile.
+    /// The next look into a file, write, change of length, sync, rename or removal that matches
+    /// begins only when `wait` returns. Unlike in a predicate above, other threads go on using the
+    /// disk meanwhile.
     pub fn hold_up(
         &self,
         matches: impl Fn(OpKind, &str) -> bool + Send + 'static,
