@@ -215,11 +215,25 @@ fn survey(segment: &Segment, from: u64, watermark: u64, owned: bool) -> Result<S
         // What stands there now, and did not when the end was found, the owner has written since:
         // no damage, and none of this reader's business.
         let mut again = Scan::new(&*segment.file, segment.salt, segment.base, survey.end, len);
-        if owned && matches!(again.next().map_err(failed)?, Some(Ok(_))) {
+        if owned && begins_with_commit(&mut again).map_err(failed)? {
             survey.watermark = before;
         }
     }
     Ok(survey)
+}
+
+/// Whether a whole commit stands at the cursor.
+fn begins_with_commit(scan: &mut Scan<'_>) -> std::io::Result<bool> {
+    let mut commit = Commit::default();
+    while let Some(Ok(frame)) = scan.next()? {
+        if !commit.takes(&frame.header) {
+            break;
+        }
+        if commit.is_whole() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Looks at what lies behind a segment's end: which watermarks it has, and whether a `Sync` commit

@@ -42,6 +42,8 @@ mod regressions;
 #[cfg(feature = "sim")]
 mod regressions_compaction;
 #[cfg(feature = "sim")]
+mod regressions_readers;
+#[cfg(feature = "sim")]
 mod replay;
 #[cfg(feature = "sim")]
 mod reserve;

@@ -1,0 +1,43 @@
+//! Bugs of read-only handles that were found, and must not come back. Each test opens with its
+//! story.
+
+use std::time::Duration;
+
+use kindlog::disk::sim::SimDisk;
+use kindlog::{Batch, Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
+
+use crate::support::{Medium, TestStore, pattern};
+
+/// Syncs when it is told to.
+fn by_hand() -> Options {
+    let options = Options::new().segment_size(MIN_SEGMENT_SIZE).durability(Durability::Os);
+    options.sync_interval(Duration::from_secs(3600)).space_bound(f64::INFINITY)
+}
+
+fn look(disk: &SimDisk) -> Result<Store, Error> {
+    by_hand().read_only(true).open_on(disk)
+}
+
+/// A reader beside a living owner finds the log's end while that moves, and looks once more whether
+/// what seemed damaged was just being written. It looked at the first frame alone: with damage in a
+/// later one of a batch, the batch and all behind it were passed over without a word, however
+/// durable, and a backup that was made so had none of it.
+#[test]
+fn a_reader_beside_the_owner_reports_damage_wherever_in_a_batch_it_is() {
+    for damaged in 0..3 {
+        let store = TestStore::on(Medium::Sim(SimDisk::new()), by_hand()).unverified();
+        let mut batch = Batch::new();
+        for n in 0..3 {
+            batch.put("Log", &n.to_string(), pattern(n, 100));
+        }
+        store.commit_with(batch, Durability::Sync).unwrap();
+        store.put("Log", "later", b"").unwrap();
+        store.sync().unwrap();
+        assert_eq!(look(store.disk()).unwrap().count("Log").unwrap(), 4);
+        let bytes = store.disk().read_file("00000000.seg").unwrap();
+        let at = bytes.windows(100).position(|found| *found == pattern(damaged, 100)[..]).unwrap();
+        store.disk().flip_bit("00000000.seg", at as u64 * 8);
+        let opened = look(store.disk());
+        assert!(matches!(opened, Err(Error::Corrupt { .. })), "record {damaged}: {opened:?}");
+    }
+}
