@@ -137,6 +137,9 @@ impl Store {
     pub fn refresh(&self) -> Result<()> {
         let current = self.state()?;
         let Some(refreshed) = &self.shared.refreshed else { return Ok(()) };
+        if recover::is_current(&current)? {
+            return Ok(());
+        }
         let (next, _) = recover::open(current.disk.clone(), current.options.clone())?;
         let last = std::mem::replace(&mut *refreshed.write(), next);
         drop(last);

@@ -104,6 +104,13 @@ fn read_log(disk: Arc<dyn Disk>, options: Options, owned: bool, check: Check) ->
     }
 }
 
+/// Whether a read-only handle that was opened with no owner still sees all there is. Whoever comes
+/// replaces the manifest before the log is written, and until then is not done reading: beside it
+/// the log would seem to end at the watermark, and what the handle has behind that to be gone.
+pub(crate) fn is_current(state: &State) -> Result<bool> {
+    Ok(!state.owned && read_manifest(&*state.disk)?.as_ref() == Some(&state.manifest.get()))
+}
+
 pub(crate) fn check_options(options: &Options) -> Result<()> {
     let size = options.segment_size;
     if size > MAX_SEGMENT_SIZE {

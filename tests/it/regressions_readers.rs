@@ -1,9 +1,10 @@
 //! Bugs of read-only handles that were found, and must not come back. Each test opens with its
 //! story.
 
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use kindlog::disk::sim::SimDisk;
+use kindlog::disk::sim::{OpKind, SimDisk};
 use kindlog::{Batch, Durability, Error, MIN_SEGMENT_SIZE, Options, Store};
 
 use crate::support::{Medium, TestStore, pattern};
@@ -16,6 +17,10 @@ fn by_hand() -> Options {
 
 fn look(disk: &SimDisk) -> Result<Store, Error> {
     by_hand().read_only(true).open_on(disk)
+}
+
+fn has(store: &Store, id: &str) -> bool {
+    store.contains("Log", id).unwrap()
 }
 
 /// A reader beside a living owner finds the log's end while that moves, and looks once more whether
@@ -40,4 +45,31 @@ fn a_reader_beside_the_owner_reports_damage_wherever_in_a_batch_it_is() {
         let opened = look(store.disk());
         assert!(matches!(opened, Err(Error::Corrupt { .. })), "record {damaged}: {opened:?}");
     }
+}
+
+/// A reader that was opened with no owner had seen what recovery would keep. While an owner came, and
+/// had not yet made that durable, a refresh took it away again.
+#[test]
+fn a_reader_loses_nothing_while_an_owner_comes() {
+    let disk = SimDisk::new();
+    let store = by_hand().open_on(&disk).unwrap();
+    store.put("Log", "a", b"").unwrap();
+    store.sync().unwrap();
+    store.put("Log", "b", b"").unwrap();
+    let left = disk.kill(0);
+    let reader = look(&left).unwrap();
+    assert!(has(&reader, "b"), "recovery would keep it");
+    let (beside, (tells, told)) = (reader.clone(), channel());
+    let is_it = |kind: OpKind, file: &str| kind == OpKind::Rename && file == "MANIFEST";
+    left.hold_up(is_it, move || {
+        beside.refresh().unwrap();
+        tells.send((has(&beside, "b"), beside.snapshot().revision())).unwrap();
+    });
+    let before = reader.snapshot().revision();
+    let owner = by_hand().open_on(&left).unwrap();
+    assert_eq!(told.recv().unwrap(), (true, before));
+    owner.put("Log", "c", b"").unwrap();
+    owner.sync().unwrap();
+    reader.refresh().unwrap();
+    assert!(has(&reader, "b") && has(&reader, "c"));
 }
