@@ -45,6 +45,8 @@ struct Shared {
     state: Arc<State>,
     /// What a read-only handle sees since it was refreshed.
     refreshed: Option<RwLock<Arc<State>>>,
+    /// One refreshes at a time.
+    refreshing: Mutex<()>,
     report: RecoveryReport,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -104,8 +106,9 @@ impl Options {
     fn open_disk(&self, disk: Arc<dyn Disk>) -> Result<Store> {
         let (state, report) = recover::open(disk, self.clone())?;
         let refreshed = self.read_only.then(|| RwLock::new(state.clone()));
-        let threads = Mutex::default();
-        let store = Store { shared: Arc::new(Shared { state, refreshed, report, threads }) };
+        let (refreshing, threads) = Default::default();
+        let shared = Shared { state, refreshed, refreshing, report, threads };
+        let store = Store { shared: Arc::new(shared) };
         if !self.read_only {
             // Where one can't be started the store is dropped: closed, and the others ended.
             store.shared.start()?;
@@ -135,8 +138,11 @@ impl Store {
     /// # Errors
     /// As [`Options::open`]; the handle then keeps what it had.
     pub fn refresh(&self) -> Result<()> {
-        let current = self.state()?;
+        self.shared.state.check_open()?;
         let Some(refreshed) = &self.shared.refreshed else { return Ok(()) };
+        // The slower of two would put back what the other has replaced.
+        let _one_at_a_time = self.shared.refreshing.lock();
+        let current = self.current();
         if recover::is_current(&current)? {
             return Ok(());
         }

@@ -1,7 +1,9 @@
 //! Bugs of read-only handles that were found, and must not come back. Each test opens with its
 //! story.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use kindlog::disk::sim::{OpKind, SimDisk};
@@ -72,4 +74,45 @@ fn a_reader_loses_nothing_while_an_owner_comes() {
     owner.sync().unwrap();
     reader.refresh().unwrap();
     assert!(has(&reader, "b") && has(&reader, "c"));
+}
+
+/// Of two refreshes of one handle at the same time, the one that had looked earlier could end later,
+/// and put back what the other had replaced: a thread no longer saw what it had just seen.
+#[test]
+fn the_slower_of_two_refreshes_does_not_undo_the_other() {
+    let store = TestStore::on(Medium::Sim(SimDisk::new()), by_hand());
+    let manifest = || store.disk().read_file("MANIFEST");
+    store.put("Log", "half a segment", pattern(1, 40_000)).unwrap();
+    let before = manifest();
+    store.put("Log", "a", b"").unwrap();
+    while manifest() == before {
+        // The next segment is being made: a reader looks into it last.
+        thread::sleep(Duration::from_millis(1));
+    }
+    let reader = look(store.disk()).unwrap();
+    let (looks, others) = (AtomicU64::new(0), (Store::clone(&store), reader.clone()));
+    let is_it = move |kind: OpKind, file: &str| {
+        let is_look = kind == OpKind::Read && file == "00000001.seg";
+        // Behind the two for its header.
+        is_look && looks.fetch_add(1, Ordering::Relaxed) == 2
+    };
+    let (gives, takes) = channel();
+    store.disk().hold_up(is_it, move || {
+        let (owner, beside) = others;
+        owner.put("Log", "new", b"").unwrap();
+        owner.sync().unwrap();
+        let (says, said) = channel();
+        gives
+            .send(thread::spawn(move || {
+                beside.refresh().unwrap();
+                assert!(has(&beside, "new"));
+                let _nobody_waits = says.send(());
+            }))
+            .unwrap();
+        // It ends now, or waits for the one that is held up here.
+        let _ = said.recv_timeout(Duration::from_millis(200));
+    });
+    reader.refresh().unwrap();
+    takes.recv().unwrap().join().unwrap();
+    assert!(has(&reader, "new"), "it was seen before");
 }
