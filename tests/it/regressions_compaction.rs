@@ -78,9 +78,10 @@ fn a_reader_knows_the_last_revision_when_its_records_are_gone() {
     assert!(reader.snapshot().revision() >= before);
 }
 
-/// A sync does not say in the log that it is over if commits came meanwhile: the next one does. Until
-/// then a reader beside the owner did not take what the sync covered for durable, and what that had
-/// taken the place of was compacted away: the key was gone, and from a backup that was made so, too.
+/// A sync does not say in the log that it is over if commits came meanwhile: the next one does.
+/// Until then a reader beside the owner did not take what the sync covered for durable, and what
+/// that had taken the place of was compacted away: the key was gone, and from a backup that was
+/// made so, too.
 #[test]
 fn a_reader_finds_what_took_the_place_of_what_is_compacted_away() {
     let store = TestStore::on(Medium::Sim(SimDisk::new()), by_hand());

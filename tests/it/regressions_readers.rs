@@ -49,8 +49,8 @@ fn a_reader_beside_the_owner_reports_damage_wherever_in_a_batch_it_is() {
     }
 }
 
-/// A reader that was opened with no owner had seen what recovery would keep. While an owner came, and
-/// had not yet made that durable, a refresh took it away again.
+/// A reader that was opened with no owner had seen what recovery would keep. While an owner came,
+/// and had not yet made that durable, a refresh took it away again.
 #[test]
 fn a_reader_loses_nothing_while_an_owner_comes() {
     let disk = SimDisk::new();
@@ -76,8 +76,8 @@ fn a_reader_loses_nothing_while_an_owner_comes() {
     assert!(has(&reader, "b") && has(&reader, "c"));
 }
 
-/// Of two refreshes of one handle at the same time, the one that had looked earlier could end later,
-/// and put back what the other had replaced: a thread no longer saw what it had just seen.
+/// Of two refreshes of one handle at the same time, the one that had looked earlier could end
+/// later, and put back what the other had replaced: a thread no longer saw what it had just seen.
 #[test]
 fn the_slower_of_two_refreshes_does_not_undo_the_other() {
     let store = TestStore::on(Medium::Sim(SimDisk::new()), by_hand());

@@ -76,7 +76,8 @@ fn a_reader_that_an_owner_overtakes_looks_again() {
     });
 }
 
-/// What compaction lets go of has been replaced, and whoever reads beside it finds what replaced it.
+/// What compaction lets go of has been replaced, and whoever reads beside it finds what replaced
+/// it.
 #[test]
 fn a_reader_beside_compaction_finds_all_that_is_there() {
     explore("a_reader_beside_compaction_finds_all_that_is_there", || {
