@@ -200,8 +200,6 @@ pub(super) struct Recovery {
     /// The unsealed segments.
     pub(super) open: Vec<Arc<Segment>>,
     pub(super) chain: Chain,
-    /// There was no manifest.
-    pub(super) is_new: bool,
     /// What the segments hold, as far as it is known.
     pub(super) loaded: Vec<Loaded>,
     /// What a hint says of the segment that the store was closed in. It is the first of `open`, and
@@ -220,7 +218,6 @@ impl Recovery {
         owned: bool,
         check: Check,
     ) -> Result<Recovery> {
-        let is_new = manifest.is_none();
         let manifest = match manifest {
             Some(manifest) => manifest,
             None => Manifest::new(random_id(&*disk)?),
@@ -272,7 +269,7 @@ impl Recovery {
             }
             chain => chain?,
         };
-        Ok(Recovery { state, manifest, report, open, chain, is_new, loaded, hinted, owned })
+        Ok(Recovery { state, manifest, report, open, chain, loaded, hinted, owned })
     }
 
     /// What was gathered of the unsealed part while its end was looked for.

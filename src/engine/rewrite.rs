@@ -32,8 +32,9 @@ const FLUSH_LEN: u64 = 1 << 20;
 
 /// Makes a store that has been read one that can be written.
 pub(super) fn finish(mut recovery: Recovery) -> Result<(State, RecoveryReport)> {
-    if recovery.is_new {
+    if recovery.manifest.segments.is_empty() {
         // Before the first segment: without a manifest beside it, a segment is the sign of damage.
+        // One that is there may be there in memory alone: an earlier attempt has failed.
         recovery.state.manifest.update(|_| {})?;
     }
     let orphans = orphans(&recovery.state, &recovery.manifest)?;

@@ -258,6 +258,24 @@ mod healing {
             store.close().unwrap();
         }
     }
+
+    /// A sync of the directory failed as a store was made, and the kernel called the names clean: the
+    /// next attempt found a manifest that was in memory alone, and made a segment beside it. Where its
+    /// last sync failed as well, the segment was left without a manifest, and nothing ever opened.
+    #[test]
+    fn a_store_is_made_where_two_attempts_failed() {
+        for nth in 0..5 {
+            let disk = SimDisk::new();
+            disk.fail_when(|op, _| op == OpKind::SyncDir, 0, Fault::SyncKeepsNew);
+            super::options().open_on(&disk).expect_err("the directory is not synced");
+            disk.fail_when(|op, _| op == OpKind::SyncDir, nth, Fault::SyncDropsNew);
+            // It may be made before that many syncs.
+            let _ = super::options().open_on(&disk);
+            disk.clear_faults();
+            let store = super::options().open_on(&disk).unwrap_or_else(|e| panic!("{nth}: {e}"));
+            store.put("Log", "a", b"").unwrap();
+        }
+    }
 }
 
 #[cfg(feature = "sim")]
