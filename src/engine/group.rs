@@ -22,6 +22,9 @@ const SYNC_LEN: u64 = 8 << 20;
 /// Above this many, commits wait.
 const MAX_UNSYNCED_LEN: u64 = 64 << 20;
 
+/// A watermark frame has no more bytes.
+const MARK_LEN: u64 = 64;
+
 /// Waits until a pending commit is visible, or has failed.
 pub(crate) fn wait(
     state: &State,
@@ -210,8 +213,10 @@ pub(crate) fn publish(state: &State, order: &mut Order) -> usize {
     before - order.pending.len()
 }
 
-/// Says in the log that it is durable up to here, for whoever opens it next. Not synced: it is
-/// evidence, not data. With commits queued it is they who carry the watermark.
+/// Says in the log that it is durable up to here, for whoever opens it next, or reads beside this
+/// owner. Not synced: it is evidence, not data. Commits that came during the sync are written
+/// along: they don't know of it yet, and readers would not see what it covered before a later one
+/// tells.
 fn mark_durable(state: &State, order: &mut Order, target: u64) {
     let (revision, durable) = (order.revision, order.durable);
     if order.health != Health::Good || planted(Bug::NoWatermarkFrame) {
@@ -219,13 +224,23 @@ fn mark_durable(state: &State, order: &mut Order, target: u64) {
         return;
     }
     let active = order.active();
-    if active.written_position() != target || active.unwritten() > 0 || active.reserve(0).is_err() {
+    let (overtaken, cut) = (active.position() != target, active.end());
+    // The room for a trailer is that of the last commit, and is not for this one.
+    let len = if overtaken { MARK_LEN } else { 0 };
+    if (overtaken && !active.has_room(len)) || active.reserve(len).is_err() {
         return;
     }
     active.append_bare(FrameType::Watermark, revision, durable);
-    if active.flush().is_err() {
-        order.health = Health::Broken;
-        state.tell_dirty();
+    match active.flush() {
+        Ok(()) => {}
+        Err(error) if overtaken => {
+            // Whose commit it was is told so.
+            heal::append_failed(state, order, cut, error);
+        }
+        Err(_) => {
+            order.health = Health::Broken;
+            state.tell_dirty();
+        }
     }
 }
 

@@ -116,3 +116,25 @@ fn the_slower_of_two_refreshes_does_not_undo_the_other() {
     takes.recv().unwrap().join().unwrap();
     assert!(has(&reader, "new"), "it was seen before");
 }
+
+/// A sync said in the log that it was over only if no commit had come meanwhile. So a reader that
+/// came after it did not see what it had made durable, nor did a backup that was made so, before a
+/// later sync or a later commit told: with a long interval not for a long time.
+#[test]
+fn a_reader_sees_what_a_sync_has_made_durable_whatever_came_meanwhile() {
+    for durability in [Durability::Os, Durability::Buffered] {
+        let store = TestStore::on(Medium::Sim(SimDisk::new()), by_hand());
+        store.put("Log", "a", b"").unwrap();
+        let other = Store::clone(&store);
+        let is_log = |kind: OpKind, file: &str| kind == OpKind::Sync && file.ends_with(".seg");
+        store.disk().hold_up(is_log, move || {
+            let mut batch = Batch::new();
+            batch.put("Log", "b", b"");
+            other.commit_with(batch, durability).unwrap();
+        });
+        store.sync().unwrap();
+        let reader = look(store.disk()).unwrap();
+        assert!(has(&store, "b") && !has(&reader, "b"), "nobody has synced it");
+        assert!(has(&reader, "a"), "{durability:?}");
+    }
+}
