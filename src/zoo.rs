@@ -190,8 +190,6 @@ zoo! {
     InputsUnlinkedFirst breaks "removal",
     /// Inputs go before what made their records dead is durable.
     RetireUnsynced breaks "removal",
-    /// Nothing tells readers that what took the place of records that go is durable.
-    RetireUntold breaks "removal",
     /// Inputs go although records in them are live.
     RetireLive breaks "removal",
     /// Retired segments are let go although a snapshot reads them.

@@ -78,28 +78,6 @@ fn a_reader_knows_the_last_revision_when_its_records_are_gone() {
     assert!(reader.snapshot().revision() >= before);
 }
 
-/// A sync does not say in the log that it is over if commits came meanwhile: the next one does.
-/// Until then a reader beside the owner did not take what the sync covered for durable, and what
-/// that had taken the place of was compacted away: the key was gone, and from a backup that was
-/// made so, too.
-#[test]
-fn a_reader_finds_what_took_the_place_of_what_is_compacted_away() {
-    let store = TestStore::on(Medium::Sim(SimDisk::new()), by_hand());
-    store.put("Log", "a", b"old").unwrap();
-    roll(&store);
-    store.put("Log", "a", b"new").unwrap();
-    let other = Store::clone(&store);
-    let is_log = |kind: OpKind, file: &str| kind == OpKind::Sync && file.ends_with(".seg");
-    store.disk().hold_up(is_log, move || {
-        other.put("Log", "b", b"").unwrap();
-    });
-    compact_picked(&store, false, |number| number == 0).unwrap();
-    assert!(!store.disk().files().contains(&"00000000.seg".to_owned()), "it was not compacted");
-    assert!(store.contains("Log", "b").unwrap(), "nothing came meanwhile");
-    let reader = by_hand().read_only(true).open_on(store.disk()).unwrap();
-    assert_eq!(reader.get_resource("Log", "a").unwrap().expect("it is there").data, b"new"[..]);
-}
-
 /// A record that is live and damaged keeps its segment, but the run had left out the tombstones of
 /// what else is dead in there, since it took that segment to go: at the next open what had been
 /// deleted was back. Now segments with tombstones stay as long as one of the run does.

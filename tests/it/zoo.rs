@@ -68,7 +68,6 @@ fn catchers(bug: Bug) -> &'static [&'static str] {
         Bug::NoFollow => &["compaction::a_commit_in_flight"],
         Bug::CopyNotSynced | Bug::CopyNameNotSynced => &["compaction::power_loss"],
         Bug::InputsUnlinkedFirst | Bug::RetireUnsynced => &["crash::a_crash_at_every_operation_of"],
-        Bug::RetireUntold => &["regressions_compaction::a_reader_finds"],
         Bug::RetireLive => &["compaction::a_damaged_record"],
         Bug::LetGoPinned => &["compaction::a_snapshot"],
         Bug::KeepReserve | Bug::ReserveForDeletes => &["reserve::a_store_"],

@@ -169,9 +169,7 @@ pub(super) fn retire(
     state.manifest.update(|manifest| {
         // What took the place of these records is durable, and no frame may say so yet: a reader
         // beside this owner would see neither.
-        if !planted(Bug::RetireUntold) {
-            manifest.watermark = manifest.watermark.max(durable);
-        }
+        manifest.watermark = manifest.watermark.max(durable);
         manifest.segments.retain(|entry| !gone.contains(&entry.id()));
     })?;
     {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::why;
-use super::worker::{Pressure, bring_down, compact, rows, try_unread};
+use super::worker::{Pressure, bring_down, compact, compact_picked, rows, try_unread};
 use crate::disk::sim::{EIO, Fault, OpKind, SimDisk};
 use crate::engine::commit::{Change, What, commit};
 use crate::engine::{read, recover, roll};
@@ -380,4 +380,42 @@ fn what_can_not_be_read_is_told_of_though_there_is_damage_too() {
         compact(&state).expect("all can be read");
         assert!(rows(&state).iter().all(|row| row.id != SegmentId(0)));
     }
+}
+
+/// A store without its threads, in whose first segment nothing counts, and the disk that it is on.
+fn replaced() -> (Arc<State>, SimDisk) {
+    let disk = SimDisk::new();
+    let state = open(&disk);
+    change(&state, "Log", "a", What::Put(b"old"));
+    end(&state);
+    change(&state, "Log", "a", What::Put(b"new"));
+    (state, disk)
+}
+
+/// A sync did not say in the log that it was over if commits had come meanwhile, and does not today
+/// if the segment has no room for that. Until the next commit a reader beside the owner does not
+/// take what the sync covered for durable, and what that had taken the place of was compacted away:
+/// the key was gone, and from a backup that was made so, too.
+#[test]
+fn a_reader_finds_what_took_the_place_of_what_is_compacted_away() {
+    let fits = |len: &usize| {
+        let (state, disk) = replaced();
+        let before = disk.files().len();
+        change(&state, "Log", "b", What::Put(&vec![9; *len]));
+        disk.files().len() == before
+    };
+    let lens: Vec<usize> = (1..MIN_SEGMENT_SIZE as usize).collect();
+    let most = lens.partition_point(fits);
+    let (state, disk) = replaced();
+    let commits = state.clone();
+    disk.hold_up(
+        |op, file| op == OpKind::Sync && file.ends_with(".seg"),
+        move || change(&commits, "Log", "b", What::Put(&vec![9; most])),
+    );
+    compact_picked(&state, false, &|number| number == 0).expect("the disk is sound");
+    assert!(!disk.files().contains(&"00000000.seg".to_owned()), "it was not compacted");
+    let reader = Options::new().read_only(true).open_on(&disk).expect("beside the owner");
+    assert!(!reader.contains("Log", "b").expect("sound"), "nobody has synced it");
+    let found = reader.get_resource("Log", "a").expect("sound");
+    assert_eq!(found.expect("it is there").data, b"new"[..]);
 }
