@@ -259,9 +259,10 @@ mod healing {
         }
     }
 
-    /// A sync of the directory failed as a store was made, and the kernel called the names clean: the
-    /// next attempt found a manifest that was in memory alone, and made a segment beside it. Where its
-    /// last sync failed as well, the segment was left without a manifest, and nothing ever opened.
+    /// A sync of the directory failed as a store was made, and the kernel called the names clean:
+    /// the next attempt found a manifest that was in memory alone, and made a segment beside it.
+    /// Where its last sync failed as well, the segment was left without a manifest, and nothing
+    /// ever opened.
     #[test]
     fn a_store_is_made_where_two_attempts_failed() {
         for nth in 0..5 {
