@@ -8,7 +8,18 @@ pub const MAX_KIND_LEN: usize = 255;
 pub const MAX_ID_LEN: usize = 65_535;
 
 /// Checks a kind: 1 to 255 bytes, no `/`, no control character.
+#[inline]
 pub(crate) fn check_kind(kind: &str) -> Result<()> {
+    let slash = u64::from(b'/') * ONES;
+    let is_plain = |word: u64| is_plain_word(word) && !has_zero(word ^ slash);
+    match (1..=MAX_KIND_LEN).contains(&kind.len()) && all_words(kind.as_bytes(), is_plain) {
+        true => Ok(()),
+        false => check_kind_thoroughly(kind),
+    }
+}
+
+#[cold]
+fn check_kind_thoroughly(kind: &str) -> Result<()> {
     if kind.is_empty() {
         return Err(invalid("the kind is empty".into()));
     }
@@ -67,19 +78,41 @@ fn check_control(what: &str, text: &str) -> Result<()> {
     }
 }
 
-/// Whether all bytes are printable ASCII. Looks at eight at a time; the last eight may overlap
-/// those before them.
+/// A word with 1 in each byte.
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// Whether all bytes are printable ASCII.
 #[inline]
 fn is_plain(text: &[u8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
+    all_words(text, is_plain_word)
+}
+
+#[inline]
+fn is_plain_word(word: u64) -> bool {
     // A byte's high bit comes from itself, from a borrow below 0x20, or from a carry at 0x7f.
-    let plain = |word: &[u8; 8]| {
-        let word = u64::from_le_bytes(*word);
-        (word | word.wrapping_sub(0x20 * ONES) | word.wrapping_add(ONES)) & (0x80 * ONES) == 0
-    };
-    match text.last_chunk() {
-        Some(last) => plain(last) && text.as_chunks().0.iter().all(plain),
-        None => text.iter().all(|b| (0x20..0x7f).contains(b)),
+    (word | word.wrapping_sub(0x20 * ONES) | word.wrapping_add(ONES)) & (0x80 * ONES) == 0
+}
+
+/// Whether a word of bytes below 0x80 has one that is zero.
+#[inline]
+fn has_zero(word: u64) -> bool {
+    word.wrapping_sub(ONES) & !word & (0x80 * ONES) != 0
+}
+
+/// Whether a condition on each byte holds, of words that have all of them: some may come twice, and
+/// where there are fewer than four, spaces with them.
+#[inline]
+fn all_words(text: &[u8], holds: impl Fn(u64) -> bool) -> bool {
+    let long = |word: &[u8; 8]| holds(u64::from_le_bytes(*word));
+    let half = |half: &[u8; 4]| u64::from(u32::from_le_bytes(*half));
+    match (text.last_chunk(), text.first_chunk(), text.last_chunk()) {
+        (Some(last), ..) => long(last) && text.as_chunks().0.iter().all(long),
+        (None, Some(first), Some(last)) => holds(half(first) | half(last) << 32),
+        _ => {
+            let mut word = [b' '; 8];
+            word[..text.len()].copy_from_slice(text);
+            long(&word)
+        }
     }
 }
 
