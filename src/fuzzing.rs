@@ -208,7 +208,7 @@ fn merged(contents: &Contents) -> usize {
 }
 
 /// Decodes a tail file's header: the store's id and the ring's length.
-pub fn decode_tail_header(bytes: &[u8]) -> Result<([u8; 16], u64), String> {
+pub fn decode_tail_header(bytes: &[u8]) -> Result<([u8; 16], usize), String> {
     tail::decode_header(bytes).map_err(reason)
 }
 

@@ -108,6 +108,8 @@ zoo! {
     OverwriteRing breaks "tail file",
     /// What the tail file holds is replayed without a look at its checksums.
     TrustTail breaks "tail file",
+    /// Units are written from the tail file also where it lacks some of their bytes.
+    UnitsFromTailAlone breaks "tail file",
 
     /// Replay forgets deletes of a key.
     ForgetDelete breaks "deletes",

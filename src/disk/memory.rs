@@ -229,4 +229,9 @@ impl TailMap for MemoryTail {
     fn store(&mut self, offset: usize, bytes: &[u8]) {
         self.content.0.write()[offset..offset + bytes.len()].copy_from_slice(bytes);
     }
+
+    fn write_to(&self, offset: usize, len: usize, file: &dyn File, to: u64) -> io::Result<()> {
+        let bytes = self.content.0.read()[offset..offset + len].to_vec();
+        file.write_all_at(&bytes, to)
+    }
 }

@@ -146,4 +146,11 @@ pub trait TailMap: Debug + Send + Sync {
     /// # Panics
     /// If the range is not inside the mapping.
     fn store(&mut self, offset: usize, bytes: &[u8]);
+
+    /// Writes the `len` bytes at `offset` to `file` at `to`, without a copy in between; otherwise
+    /// as [`File::write_all_at`].
+    ///
+    /// # Panics
+    /// If the range is not inside the mapping.
+    fn write_to(&self, offset: usize, len: usize, file: &dyn File, to: u64) -> io::Result<()>;
 }

@@ -14,11 +14,12 @@
 compile_error!("kindlog runs on Linux and macOS");
 
 mod adopt;
+mod dirs;
 mod lock;
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+pub(crate) use self::dirs::rename_dir;
+use self::dirs::{check_name, create_dirs, not_a_directory, sync_parent};
 use self::lock::{NativeLock, identity};
 use super::{Disk, File, Lock, Map, TailMap};
 use crate::zoo::{Bug, planted};
@@ -247,51 +250,6 @@ impl Disk for NativeDisk {
     }
 }
 
-/// Refuses what would lead out of the directory.
-fn check_name(name: &str) -> io::Result<()> {
-    if name.is_empty() || name == "." || name == ".." || name.contains('/') {
-        let message = format!("{name:?} is not the name of a file in a store");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-    }
-    Ok(())
-}
-
-fn not_a_directory(path: &Path) -> io::Error {
-    let message = format!("{} is not a directory", path.display());
-    io::Error::new(io::ErrorKind::NotADirectory, message)
-}
-
-/// Makes the directory and its missing parents, from the top down, each durable in its parent
-/// before the next is made in it.
-fn create_dirs(path: &Path) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => return Ok(()),
-        Ok(_) => return Err(not_a_directory(path)),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-        Err(err) => return Err(err),
-    }
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        create_dirs(parent)?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => sync_parent(path),
-        // Someone else was faster; what they made is looked at when it is opened.
-        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(err) => Err(err),
-    }
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    // Through `..`, not by cutting the path: `path` may end in a link or in dots.
-    match fs::File::open(path.join("..")) {
-        Ok(parent) => parent.sync_all(),
-        // A parent that may be passed but not read can't be synced by us, and that is no reason to
-        // refuse the store.
-        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        Err(err) => Err(err),
-    }
-}
-
 /// One open file. Offsets are always given, so handles share no cursor.
 #[derive(Debug)]
 struct NativeFile {
@@ -403,19 +361,30 @@ struct NativeTail {
 
 impl TailMap for NativeTail {
     fn store(&mut self, offset: usize, bytes: &[u8]) {
-        let len = self.map.len();
-        assert!(
-            offset <= len && bytes.len() <= len - offset,
-            "a store of {} bytes at {offset} in a tail of {len}",
-            bytes.len()
-        );
+        self.check_range(offset, bytes.len());
         // SAFETY: the range lies inside the mapping, which is writable and lives as long as `self`;
-        // `&mut self` keeps other threads out, and no reference into the mapping is ever made, so
-        // `bytes` can't overlap it.
+        // `&mut self` keeps other threads out, and references into the mapping live no longer than
+        // a call of `write_to`, so `bytes` can't overlap it.
         unsafe {
             let target = self.map.as_mut_ptr().add(offset);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
         }
+    }
+
+    fn write_to(&self, offset: usize, len: usize, file: &dyn File, to: u64) -> io::Result<()> {
+        self.check_range(offset, len);
+        // SAFETY: the range lies inside the mapping, which lives as long as `self`; `store`, by
+        // which alone it is written, wants `&mut self`.
+        let bytes = unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset), len) };
+        file.write_all_at(bytes, to)
+    }
+}
+
+impl NativeTail {
+    fn check_range(&self, offset: usize, len: usize) {
+        let whole = self.map.len();
+        let inside = offset <= whole && len <= whole - offset;
+        assert!(inside, "{len} bytes at {offset} of a tail file of {whole}");
     }
 }
 
@@ -466,15 +435,14 @@ impl ForkMark {
     }
 }
 
-/// Gives a directory the name of another, which is missing or empty; durable when this returns.
-pub(crate) fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
-    std::fs::rename(from, to)?;
-    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
-    std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-}
-
 /// The length of a cache line, or less.
 const LINE_LEN: usize = 64;
+
+/// The same of the line in which `item` begins.
+#[inline(always)]
+pub(crate) fn prefetch_item<T>(item: &T) {
+    prefetch_line(std::ptr::from_ref(item).cast());
+}
 
 /// Asks the processor for the cache lines of `bytes`, and does not wait for them: what comes until
 /// they are needed is done meanwhile. A load would hold up all that is behind it. Where there is no
@@ -482,19 +450,22 @@ const LINE_LEN: usize = 64;
 #[inline(always)]
 pub(crate) fn prefetch(bytes: &[u8]) {
     let last = &bytes[bytes.len().saturating_sub(1)..];
-    for at in bytes.chunks(LINE_LEN).map(<[u8]>::as_ptr).chain([last.as_ptr()]) {
-        // SAFETY: every processor of this kind has the instruction, which changes nothing that the
-        // program could see, and does not fault, whatever the address.
-        #[cfg(target_arch = "x86_64")]
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(at.cast());
-        }
-        // SAFETY: as above.
-        #[cfg(all(target_arch = "aarch64", not(miri)))]
-        unsafe {
-            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, readonly));
-        }
-        let _ = at;
+    bytes.chunks(LINE_LEN).map(<[u8]>::as_ptr).chain([last.as_ptr()]).for_each(prefetch_line);
+}
+
+#[inline(always)]
+fn prefetch_line(at: *const u8) {
+    // SAFETY: every processor of this kind has the instruction, which changes nothing that the
+    // program could see, and does not fault, whatever the address.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
     }
+    // SAFETY: as above.
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, readonly));
+    }
+    let _ = at;
 }

@@ -26,7 +26,7 @@ use crate::sync::thread;
 use crate::zoo::{Bug, planted};
 
 /// The committing thread writes what the file lacks in units of so many bytes.
-const FLUSH_LEN: u64 = 512 << 10;
+const FLUSH_LEN: u64 = 128 << 10;
 
 /// While compaction can't keep up, commits come at no more than about so many bytes a second.
 const BEHIND_RATE: u64 = 16 << 20;
@@ -297,7 +297,9 @@ fn finish_weak(
     }
     let effects = decided.iter().map(|one| (&**one.kind, one.id(), one.effect()));
     apply(state, written.by.revision, written.by.time, effects);
-    if order.active().flush_units(FLUSH_LEN).is_err() {
+    let Order { active, tail, .. } = order;
+    let tail = if let TailState::Mapped(tail) = tail { Some(&*tail) } else { None };
+    if active.as_mut().is_some_and(|active| active.flush_units(FLUSH_LEN, tail).is_err()) {
         // The commit itself is where it was promised to be. The next one finds out.
         order.health = crate::state::Health::Broken;
     }

@@ -14,7 +14,7 @@ use crate::log::tail::{MAX_UNWRITTEN_LEN, Tail};
 use crate::zoo::{Bug, planted};
 
 /// Commits share buffers of this size; a larger one has its own.
-const BLOCK_LEN: usize = 256 << 10;
+const BLOCK_LEN: usize = 64 << 10;
 /// So many are kept to be used again: as many as there are pieces of before they are written.
 const MAX_SPARES: usize = 3;
 /// Pieces from this size on are written from where they are, not gathered first.
@@ -99,7 +99,8 @@ impl Active {
 
     /// Makes room for a commit of at most `len` bytes in one buffer.
     pub(crate) fn begin(&mut self, len: u64) {
-        debug_assert!(self.block.is_empty());
+        // What was encoded for a commit that then failed is forgotten.
+        self.block.clear();
         if self.block.capacity() >= len as usize {
             return;
         }
@@ -214,15 +215,28 @@ impl Active {
     /// them as such: a read at random has to look up an address less. The frame that lies across
     /// the end of the unit is not counted as written, and its first bytes are written once more
     /// with the rest of it; nobody reads them meanwhile.
-    pub(crate) fn flush_units(&mut self, unit: u64) -> Result<()> {
+    ///
+    /// What the tail file has is written from there: it lies in one piece.
+    pub(crate) fn flush_units(&mut self, unit: u64, tail: Option<&Tail>) -> Result<()> {
         let to = self.end / unit * unit;
         if to <= self.written.next_multiple_of(unit) {
             return Ok(());
         }
-        self.gathered.clear();
-        let whole = self.segment.gather(self.written, to, &mut self.gathered);
-        let file = &self.segment.file;
-        file.write_all_at(&self.gathered, self.written).map_err(|e| self.failed(e))?;
+        let (file, position) = (&*self.segment.file, self.segment.position(self.written));
+        let in_tail = self.tailed >= to || planted(Bug::UnitsFromTailAlone);
+        let (whole, done) = match tail.filter(|_| in_tail) {
+            Some(tail) => {
+                let len = (to - self.written) as usize;
+                let done = tail.write_to(file, position, len, self.written);
+                (self.segment.whole_below(to), done)
+            }
+            None => {
+                self.gathered.clear();
+                let whole = self.segment.gather(self.written, to, &mut self.gathered);
+                (whole, file.write_all_at(&self.gathered, self.written))
+            }
+        };
+        done.map_err(|e| self.failed(e))?;
         self.written = whole;
         self.tailed = self.tailed.max(whole);
         self.segment.set_written(whole);

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::file::HeaderError;
 use crate::format::names;
 use crate::format::segment::StoreId;
-use crate::format::tail::{RING_LEN, RING_OFFSET, decode_header, encode_header};
+use crate::format::tail::{MAX_LEN, RING_LEN, RING_OFFSET, decode_header, encode_header};
 use crate::log::scan;
 use crate::zoo::{Bug, planted};
 
@@ -43,13 +43,37 @@ impl Tail {
     /// Copies the log's bytes at `position`. The caller sees to it that what they overwrite, a ring
     /// length before, is in its segment.
     pub(crate) fn store(&mut self, position: u64, bytes: &[u8]) {
-        let at = (position % RING_LEN as u64) as usize;
-        let (first, rest) = bytes.split_at(bytes.len().min(RING_LEN - at));
-        self.map.store(RING_OFFSET + at, first);
+        let (at, len) = in_ring(position, bytes.len());
+        let (first, rest) = bytes.split_at(len);
+        self.map.store(at, first);
         if !rest.is_empty() {
             self.map.store(RING_OFFSET, rest);
         }
     }
+
+    /// Writes the log's bytes at `position`, no more than a ring's and all of them here, to their
+    /// segment's file at `offset`.
+    pub(crate) fn write_to(
+        &self,
+        file: &dyn File,
+        position: u64,
+        len: usize,
+        offset: u64,
+    ) -> io::Result<()> {
+        let (at, first) = in_ring(position, len);
+        self.map.write_to(at, first, file, offset)?;
+        match len - first {
+            0 => Ok(()),
+            rest => self.map.write_to(RING_OFFSET, rest, file, offset + first as u64),
+        }
+    }
+}
+
+/// Where in the file the bytes at `position` begin, and how many of `len` lie before the ring's
+/// end.
+fn in_ring(position: u64, len: usize) -> (usize, usize) {
+    let at = (position % RING_LEN as u64) as usize;
+    (RING_OFFSET + at, len.min(RING_LEN - at))
 }
 
 /// A copy of the ring that a dead process left.
@@ -80,7 +104,7 @@ impl TailCopy {
     /// Reads it from a file.
     pub(crate) fn read_file(file: &dyn File, path: &Path, store_id: &StoreId) -> Result<TailCopy> {
         let read = || -> io::Result<Vec<u8>> {
-            let mut bytes = vec![0; (file.len()? as usize).min(RING_OFFSET + RING_LEN)];
+            let mut bytes = vec![0; file.len()?.min(MAX_LEN) as usize];
             file.read_exact_at(&mut bytes, 0)?;
             Ok(bytes)
         };
@@ -90,20 +114,23 @@ impl TailCopy {
                 Err(Error::Version { file: path.to_owned(), found })
             }
             Err(HeaderError::Damaged(reason)) => Err(Error::corrupt(path, 0, reason)),
-            Ok((id, len)) if id != *store_id || len != RING_LEN as u64 => {
+            Ok((id, _)) if id != *store_id => {
                 Err(Error::corrupt(path, 0, "the tail file belongs to another store"))
             }
-            Ok(_) if bytes.len() != RING_OFFSET + RING_LEN => {
+            Ok((_, ring_len)) if bytes.len() < RING_OFFSET + ring_len => {
                 Err(Error::corrupt(path, bytes.len() as u64, "the tail file is cut short"))
             }
-            Ok(_) => Ok(TailCopy { ring: bytes.split_off(RING_OFFSET) }),
+            Ok((_, ring_len)) => {
+                bytes.truncate(RING_OFFSET + ring_len);
+                Ok(TailCopy { ring: bytes.split_off(RING_OFFSET) })
+            }
         }
     }
 
     /// The frames that continue a segment at `position` without a gap.
     pub(crate) fn following(&self, salt: u64, position: u64) -> Vec<u8> {
         let mut bytes = self.ring.clone();
-        bytes.rotate_left((position % RING_LEN as u64) as usize);
+        bytes.rotate_left((position % self.ring.len() as u64) as usize);
         if !planted(Bug::TrustTail) {
             bytes.truncate(scan::frames_len(&bytes, salt, position));
         }

@@ -14,6 +14,7 @@ use crate::log::aside::Aside;
 use crate::log::merge::Merge;
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
+use crate::log::tail::Tail;
 
 /// xorshift64*: the same sequence for the same seed, on every machine.
 struct Random(u64);
@@ -224,15 +225,20 @@ fn payloads_that_were_changed_are_refused_or_keep_the_rules() {
     }
 }
 
-/// Frames that are written at once, in whole units, or not yet: each is read whole, and what is
-/// lent of the file ends where nothing is written any more.
+/// Frames that are written at once, in whole units, with or without the tail file, or not yet: each
+/// is read whole, and what is lent of the file ends where nothing is written any more.
 #[test]
 fn frames_are_read_whole_while_the_file_grows_and_nothing_behind_them_is_lent() {
     const UNIT: u64 = 16 << 10;
     let dir = tempfile::tempdir().expect("a directory");
     let disk = NativeDisk::open(dir.path().join("store"), true).expect("a disk");
-    let segments = Segments::new(Arc::new(disk), [7; 16], true);
-    let segment = segments.create(SegmentId(0), 0, 1 << 20).expect("a segment");
+    let disk = Arc::new(disk);
+    // On memory: this is about the bytes, and not every file system has one.
+    let tail = Tail::create(&MemoryDisk::default(), &[7; 16]).expect("there is room");
+    let mut tail = tail.expect("memory overwrites in place");
+    let segments = Segments::new(disk, [7; 16], true);
+    // The ring's end lies anywhere in a unit.
+    let segment = segments.create(SegmentId(0), 77_776, 1 << 20).expect("a segment");
     let check = |places: &[(u64, u64)], end: u64| {
         let written = segment.written();
         for (offset, len) in places.iter().copied() {
@@ -245,7 +251,7 @@ fn frames_are_read_whole_while_the_file_grows_and_nothing_behind_them_is_lent() 
         }
     };
     let (mut active, mut places) = (Active::new(segment.clone(), segment.first), Vec::new());
-    let mut random = Random(0x7f4a_7c15);
+    let (mut random, mut from_tail) = (Random(0x7f4a_7c15), 0);
     while active.has_room(UNIT) {
         let value = vec![7; random.below(6_000)];
         let (frame_type, revision) = (FrameType::Put, places.len() as u64 + 1);
@@ -253,11 +259,21 @@ fn frames_are_read_whole_while_the_file_grows_and_nothing_behind_them_is_lent() 
         let place = FramePlace { watermark: None, left: 0, start: true, sync: false };
         active.reserve(record.max_frame_len()).expect("room");
         active.begin(record.max_frame_len());
+        let forgotten = random.below(9) == 0;
+        if forgotten {
+            active.encode(&place, &Record { value: b"of a commit that failed", ..record });
+            active.begin(record.max_frame_len());
+        }
         places.push(active.encode(&place, &record));
+        if random.below(40) > 0 {
+            active.copy_to_tail(&mut tail);
+        }
         active.seal();
+        from_tail += usize::from(active.is_handed_over());
         let written = match random.below(8) {
-            0 => active.flush(),
-            1..4 => active.flush_units(UNIT),
+            0 if random.below(4) == 0 => active.flush(),
+            1..4 => active.flush_units(UNIT, Some(&tail)),
+            4 => active.flush_units(UNIT, None),
             _ => Ok(()),
         };
         written.expect("it is written");
@@ -267,6 +283,7 @@ fn frames_are_read_whole_while_the_file_grows_and_nothing_behind_them_is_lent() 
     segment.end();
     check(&places, active.end());
     assert_eq!(segment.window().len() as u64, active.end());
+    assert!(from_tail > places.len() / 2, "{from_tail} of {} were in the tail", places.len());
 }
 
 /// Large records, small ones, and one longer than a piece that is written: what was summed up on

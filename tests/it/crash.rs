@@ -258,17 +258,19 @@ fn crashes_two_deep_in_the_recovery_change_nothing() {
 }
 
 /// What the tail file holds must not be overwritten before the segment has it: commits too large
-/// for it, ones that would go round the ring, and so many that it goes round often.
+/// for it, ones that would go round the ring, so many that it goes round often, and ones that are
+/// written to the segment without ever having been in it.
 #[test]
 fn commits_around_the_tail_file() {
     let mut steps = vec![
         put("A", "1", 100, Durability::Os),
-        put("A", "2", 100_000, Durability::Buffered),
-        put("A", "3", 990_000, Durability::Os),
+        put("A", "2", 25_000, Durability::Buffered),
+        put("A", "3", 247_000, Durability::Os),
         put("A", "4", 50, Durability::Os),
-        put("A", "5", 300_000, Durability::Os),
+        put("A", "5", 75_000, Durability::Os),
     ];
-    steps.extend((0..12).map(|i| put("B", &format!("{i}"), 90_000, Durability::Os)));
+    steps.extend((0..12).map(|i| put("B", &format!("{i}"), 22_500, Durability::Os)));
+    steps.extend((0..6).map(|i| put("C", &format!("{i}"), 25_000, Durability::Buffered)));
     let sweep = Sweep::default();
     for n in 0.. {
         let disk = disk(true);
@@ -276,7 +278,7 @@ fn commits_around_the_tail_file() {
         let mut run = Run::new(&disk);
         run.options = options().segment_size(8 << 20);
         let died = run.play(&steps);
-        for cut in [0, 30_000, usize::MAX] {
+        for cut in [0, 7_500, usize::MAX] {
             if !full() && n.wrapping_add(cut as u64) % 2 > 0 {
                 continue;
             }

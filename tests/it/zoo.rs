@@ -42,7 +42,7 @@ fn catchers(bug: Bug) -> &'static [&'static str] {
         Bug::IgnoreFailedWrite => &["faults::every_operation_fails"],
         Bug::HealAlone => &["regressions::healing::"],
         Bug::RetrySync | Bug::NoPoison => &["errors::on_a_simulated_disk::"],
-        Bug::OverwriteRing => &["crash::commits_around_the_tail_file"],
+        Bug::OverwriteRing | Bug::UnitsFromTailAlone => &["crash::commits_around_the_tail_file"],
         Bug::TrustTail => &["crash::a_crash_at_every"],
         Bug::ForgetDelete | Bug::ForgetPrefixDelete => &["replay::", "crash::a_crash_at_every"],
         Bug::ForgetTombstone | Bug::ForgetPrefixTombstone => &["replay::"],

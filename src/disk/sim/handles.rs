@@ -213,4 +213,9 @@ impl TailMap for SimTail {
         // A dead process stores nothing, and nobody is left to hear of it.
         let _ = self.disk.run(&self.name, change);
     }
+
+    fn write_to(&self, offset: usize, len: usize, file: &dyn File, to: u64) -> io::Result<()> {
+        let bytes = self.disk.state.lock().medium.bytes(self.inode)[offset..offset + len].to_vec();
+        file.write_all_at(&bytes, to)
+    }
 }
