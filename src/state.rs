@@ -250,6 +250,11 @@ impl State {
     /// Refuses what can't be written to.
     pub(crate) fn check_writable(&self) -> Result<()> {
         self.check_open()?;
+        self.check_owner()
+    }
+
+    /// Refuses a handle that only reads.
+    pub(crate) fn check_owner(&self) -> Result<()> {
         if self.options.read_only { Err(Error::ReadOnly) } else { Ok(()) }
     }
 
@@ -260,9 +265,8 @@ impl State {
         Self::good(self.order.lock())
     }
 
-    /// The same if nobody else has it just now.
+    /// The same if nobody else has it just now. Whoever asks has been told that it is writable.
     pub(crate) fn try_lock_order(&self) -> Result<Option<MutexGuard<'_, Order>>> {
-        self.check_writable()?;
         self.order.try_lock().map(Self::good).transpose()
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply::apply;
-use super::decide::{Decided, Decisions, Spots, decide, look_up};
+use super::decide::{Decided, Decisions, Spots, decide, find_old, lone_put, look_up, put_alone};
 use super::read::now_micros;
 use super::{group, heal, roll};
 use crate::error::{Error, Result};
@@ -75,45 +75,38 @@ pub(crate) struct Done {
     pub(crate) removed: u64,
 }
 
-/// Applies `changes`, all or none of them. `expect` is about the first one's key.
+/// Applies `changes`, all or none of them, to a store that is open. `expect` is about the first
+/// one's key.
 pub(crate) fn commit(
     state: &State,
     changes: &[Change<'_>],
     expect: Option<Expect>,
     durability: Durability,
 ) -> Result<Done> {
+    state.check_owner()?;
     let bound = check_limits(changes)?;
     if state.compaction.behind.load(Ordering::Relaxed) {
         give_way(state, bound);
     }
+    // Before the lock: nothing goes by the order of times.
+    let time = now_micros();
     let (spots, mut order) = take_turn(state, changes)?;
     let alone = !planted(Bug::PrefixDeleteRushes)
         && changes.iter().any(|change| matches!(change.what, What::DeletePrefix));
     group::make_ready(state, &mut order, alone)?;
     let mut decided = Decisions::with_capacity(changes.len());
-    let removed = loop {
-        let mut awaited = false;
-        decided.clear();
-        let result = decide(state, &order, changes, &spots, expect, &mut awaited, &mut decided);
-        if let Ok(removed) = result
-            && !decided.is_empty()
-        {
-            break removed;
+    let lone = lone_put(changes, &spots, expect);
+    let removed = match lone {
+        Some(spot) => {
+            decided.push(put_alone(state, &changes[0], spot));
+            Some(0)
         }
-        // An answer that rests on what is in flight counts once that is durable. If it never will
-        // be, the answer is another.
-        let failures = order.failures;
-        if awaited && !planted(Bug::AnswerInFlight) {
-            group::make_ready(state, &mut order, true)?;
-        }
-        if order.failures == failures {
-            return result.map(|_| unchanged(state));
-        }
+        None => conclude(state, &mut order, changes, &spots, expect, &mut decided)?,
     };
+    let Some(removed) = removed else { return Ok(unchanged(state)) };
     let max_len = decided.iter().map(|d| record(d, 0, 0).max_frame_len()).sum();
     let deletes = !decided.iter().any(|one| matches!(one.change.what, What::Put(_)));
     roll::make_room(state, &mut order, max_len, deletes).map_err(group::certain)?;
-    let time = now_micros();
     let revision = order.revision + 1;
     let weak = durability != Durability::Sync || planted(Bug::AckBeforeSync);
     let at_once = weak && (order.pending.is_empty() || planted(Bug::WeakOvertakesSync));
@@ -122,7 +115,12 @@ pub(crate) fn commit(
         see_to_tail(state, &mut order);
     }
     let write = Write { revision, time, sync: durability == Durability::Sync, to_kernel };
-    let written = write.encode(&mut order, &mut decided, max_len);
+    write.encode(&mut order, &mut decided, max_len);
+    if let Some(spot) = lone {
+        // If this fails, what was encoded is forgotten.
+        find_old(state, &order, spot, &mut decided[0])?;
+    }
+    let written = write.publish(&mut order);
     let deletes_prefix = matches!(decided[0].change.what, What::DeletePrefix);
     if at_once {
         finish_weak(state, &mut order, &decided, &written)?;
@@ -138,6 +136,34 @@ pub(crate) fn commit(
         state.tell_now();
     }
     Ok(Done { revision: Revision::from(revision), removed })
+}
+
+/// Decides on a commit's changes, also where an answer rests on what is in flight: it counts once
+/// that is durable, and if it never will be, the answer is another. Returns how many resources they
+/// remove, or `None` if they change nothing.
+fn conclude<'a>(
+    state: &'a State,
+    order: &mut MutexGuard<'_, Order>,
+    changes: &[Change<'a>],
+    spots: &Spots<'a>,
+    expect: Option<Expect>,
+    decided: &mut Decisions<'a>,
+) -> Result<Option<u64>> {
+    loop {
+        let mut awaited = false;
+        decided.clear();
+        let result = decide(state, order, changes, spots, expect, &mut awaited, decided);
+        if result.is_ok() && !decided.is_empty() {
+            return result.map(Some);
+        }
+        let failures = order.failures;
+        if awaited && !planted(Bug::AnswerInFlight) {
+            group::make_ready(state, order, true)?;
+        }
+        if order.failures == failures {
+            return result.map(|_| None);
+        }
+    }
 }
 
 /// Takes the order lock. Where others want it as well, the keys are looked up before, so that it is
@@ -237,13 +263,12 @@ fn record<'a>(decided: &Decided<'a>, revision: u64, time: i64) -> Record<'a> {
 }
 
 impl Write {
-    /// Encodes the commit at the log's end. Nothing here can fail.
-    fn encode(self, order: &mut Order, decided: &mut [Decided<'_>], max_len: u64) -> Written {
-        let Write { revision, time, sync, .. } = self;
+    /// Encodes the commit for the log's end. Nothing here can fail, and nobody sees it yet.
+    fn encode(&self, order: &mut Order, decided: &mut [Decided<'_>], max_len: u64) {
+        let Write { revision, time, sync, .. } = *self;
         let claim = if planted(Bug::WatermarkAhead) { order.commit_end } else { order.durable };
-        let Order { active, tail, .. } = order;
-        let active = active.as_mut().expect("a store that is written has an active segment");
-        let (start, position) = (active.end(), active.position());
+        let active = order.active();
+        let position = active.position();
         let place = |first: bool, left| FramePlace {
             watermark: first.then_some(claim),
             left,
@@ -266,13 +291,20 @@ impl Write {
             let (offset, len) = active.encode(&place, &record(one, revision, time));
             one.new = Location::new(segment, offset, len);
         }
+    }
+
+    /// Puts what was encoded at the log's end. Nothing here can fail.
+    fn publish(self, order: &mut Order) -> Written {
+        let Order { active, tail, .. } = order;
+        let active = active.as_mut().expect("a store that is written has an active segment");
+        let start = active.end();
         if self.to_kernel
             && let TailState::Mapped(tail) = tail
         {
             active.copy_to_tail(tail);
         }
         let len = active.seal();
-        order.revision = revision;
+        order.revision = self.revision;
         order.commit_end = order.active().position();
         order.unsynced += len;
         Written { by: self, start, len }

@@ -78,11 +78,50 @@ pub(super) fn look_up<'a>(state: &'a State, changes: &[Change<'a>], ahead: bool)
             return Some(Spot { kind, hash: 0, seen: None });
         }
         let id = kind.hashed(change.id.as_bytes());
+        kind.prefetch(id.hash);
         let found = ahead.then(|| read::find_sound(state, kind, id).ok().flatten()).flatten();
         let seen = found.map(|found| (found.location(), found.header.revision));
         Some(Spot { kind, hash: id.hash, seen })
     };
-    changes.iter().map(spot).collect()
+    match changes {
+        [change] => Spots::from_buf([spot(change)]),
+        _ => changes.iter().map(spot).collect(),
+    }
+}
+
+/// Where a put takes place that is all of a commit, without a condition: it has an effect whatever
+/// it overwrites.
+pub(super) fn lone_put<'s, 'a>(
+    changes: &[Change<'a>],
+    spots: &'s Spots<'a>,
+    expect: Option<Expect>,
+) -> Option<&'s Spot<'a>> {
+    match (changes, &spots[..], expect) {
+        ([Change { what: What::Put(_), .. }], [Some(spot)], None) => Some(spot),
+        _ => None,
+    }
+}
+
+/// The decision on a lone put. What it overwrites is still to be found: the processor is told to
+/// fetch it, and encoding the put, which comes first, takes about as long.
+pub(super) fn put_alone<'a>(state: &State, change: &Change<'a>, spot: &Spot<'a>) -> Decided<'a> {
+    if spot.seen.is_none()
+        && let Some(place) = spot.kind.lookup(spot.hash).candidate()
+    {
+        state.segments.prefetch(place);
+    }
+    Decided::new(*change, spot, None)
+}
+
+/// Finds what a lone put overwrites.
+pub(super) fn find_old(
+    state: &State,
+    order: &Order,
+    spot: &Spot<'_>,
+    decided: &mut Decided<'_>,
+) -> Result<()> {
+    decided.old = current(state, order, spot, decided.change.id, &mut false)?;
+    Ok(())
 }
 
 /// Finds out which changes have an effect, and on what: they are added to `decided`. Returns how

@@ -144,6 +144,12 @@ impl Kind {
         Hashed { id, hash: self.hash(id) }
     }
 
+    /// Has the processor fetch what a lookup begins with.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.points.prefetch(hash);
+    }
+
     /// Looks an id up by its hash.
     #[inline]
     pub(crate) fn lookup(&self, hash: u64) -> Lookup<'_> {

@@ -1,5 +1,6 @@
 //! From an id's hash to the places that may hold it: one cache miss instead of a walk.
 
+use crate::disk::native::prefetch_item;
 use crate::format::location::{Place, SegmentId};
 use crate::sync::RwLock;
 
@@ -218,6 +219,15 @@ impl Points {
     pub(super) fn fill(&self, slots: Slots) {
         for (shard, slots) in self.shards.iter().zip(slots.shards) {
             *shard.write() = Table::with(&slots);
+        }
+    }
+
+    /// Has the processor fetch the slots where a hash would be.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        let table = self.shard(hash).read();
+        if let Some(slot) = table.slots.get(table.home(hash as u32)) {
+            prefetch_item(slot);
         }
     }
 

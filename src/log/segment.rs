@@ -8,12 +8,16 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
+use crate::disk::native::prefetch;
 use crate::disk::{File, Map};
 use crate::error::{Error, Result};
 use crate::format::location::{SegmentId, UNIT};
 use crate::format::record::{Bad, Header, MAX_EXTENDED_HEADER_LEN};
 use crate::log::windows::Windows;
 use crate::sync::RwLock;
+
+/// So much of a frame has its header and most keys.
+const KEYED_LEN: usize = 128;
 
 /// A segment file that records are read from. While it is active, [`Active`](super::active::Active)
 /// alone moves its end.
@@ -204,6 +208,15 @@ impl Segment {
                 Ok(bytes.slice((offset - at) as usize..))
             }
             _ => Err(Error::corrupt(&self.path, offset, "a location points behind the log's end")),
+        }
+    }
+
+    /// Has the processor fetch the header and the key of the frame at `offset`, if they are mapped.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: u64) {
+        if let Some(window) = self.windows.at(offset) {
+            let frame = &window[offset as usize..];
+            prefetch(&frame[..frame.len().min(KEYED_LEN)]);
         }
     }
 

@@ -87,6 +87,14 @@ impl Segments {
         self.get(place.segment).map_or(Ok(None), |segment| read(&segment))
     }
 
+    /// Has the processor fetch what a frame at a place begins with, if it is mapped there.
+    #[inline]
+    pub(crate) fn prefetch(&self, place: Place) {
+        if let Some(segment) = find(&self.list.read(), place.segment) {
+            segment.prefetch(place.offset_bytes());
+        }
+    }
+
     /// All segments, by number.
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
         self.list.read().iter().map(|(_, segment)| segment.clone()).collect()
