@@ -1,0 +1,44 @@
+#!/bin/sh
+# Builds the program by which BadgerDB takes part, `target/badger` in the folder above, with what
+# Debian has: Go, and the sources of BadgerDB 2.2007 and of all it needs. Nothing is downloaded but
+# these packages, and only those that are missing.
+set -eu
+
+badger=golang-github-dgraph-io-badger-dev
+missing=
+for package in golang-go "$badger"; do
+    status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) || status=
+    [ "$status" = installed ] || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    command -v apt-get >/dev/null || {
+        echo "build.sh: there is no apt-get here: it builds on Debian alone" >&2
+        exit 1
+    }
+    root=
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || {
+            echo "build.sh: run it as root: it installs$missing" >&2
+            exit 1
+        }
+        root=sudo
+    fi
+    # On a bare machine no lists of packages are there yet.
+    $root apt-get update
+    # shellcheck disable=SC2086 # several packages
+    $root apt-get install -y --no-install-recommends $missing
+fi
+version=$(dpkg-query -W -f='${Version}' "$badger")
+case $version in
+2.2007.*) ;;
+*)
+    echo "build.sh: $badger is of version $version here: the program wants 2.2007" >&2
+    exit 1
+    ;;
+esac
+
+cd "$(dirname "$0")"
+mkdir -p ../target
+# Debian's packages are a GOPATH, not modules. C would only be wanted for ZSTD, which is not used.
+export GO111MODULE=off GOPATH=/usr/share/gocode CGO_ENABLED=0 GOFLAGS=
+go build -trimpath -buildvcs=false -ldflags "-X main.version=$version" -o ../target/badger .
