@@ -116,9 +116,11 @@ pub(crate) fn commit(
     }
     let write = Write { revision, time, sync: durability == Durability::Sync, to_kernel };
     write.encode(&mut order, &mut decided, max_len);
-    if let Some(spot) = lone {
-        // If this fails, what was encoded is forgotten.
-        find_old(state, &order, spot, &mut decided[0])?;
+    if let Some(spot) = lone
+        && let Err(error) = find_old(state, &order, spot, &mut decided[0])
+    {
+        order.active().forget();
+        return Err(error);
     }
     let written = write.publish(&mut order);
     let deletes_prefix = matches!(decided[0].change.what, What::DeletePrefix);
@@ -263,7 +265,8 @@ fn record<'a>(decided: &Decided<'a>, revision: u64, time: i64) -> Record<'a> {
 }
 
 impl Write {
-    /// Encodes the commit for the log's end. Nothing here can fail, and nobody sees it yet.
+    /// Encodes the commit for the log's end. Nothing here can fail, and nobody sees it before it is
+    /// published; what won't be has to be forgotten.
     fn encode(&self, order: &mut Order, decided: &mut [Decided<'_>], max_len: u64) {
         let Write { revision, time, sync, .. } = *self;
         let claim = if planted(Bug::WatermarkAhead) { order.commit_end } else { order.durable };

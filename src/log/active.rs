@@ -99,8 +99,7 @@ impl Active {
 
     /// Makes room for a commit of at most `len` bytes in one buffer.
     pub(crate) fn begin(&mut self, len: u64) {
-        // What was encoded for a commit that then failed is forgotten.
-        self.block.clear();
+        debug_assert!(self.block.is_empty());
         if self.block.capacity() >= len as usize {
             return;
         }
@@ -114,6 +113,11 @@ impl Active {
         if self.spares.len() > MAX_SPARES {
             self.spares.pop_front();
         }
+    }
+
+    /// Forgets what was encoded for a commit that then failed.
+    pub(crate) fn forget(&mut self) {
+        self.block.clear();
     }
 
     /// Ends the commit: readers may see its frames, and the log's end moves behind them. Returns
@@ -216,24 +220,25 @@ impl Active {
     /// the end of the unit is not counted as written, and its first bytes are written once more
     /// with the rest of it; nobody reads them meanwhile.
     ///
-    /// What the tail file has is written from there: it lies in one piece.
+    /// What the tail file has is written from there, where it lies in one piece or two. A commit
+    /// that spans a unit is written to its end, with all before it: else it would be written once
+    /// more with each commit behind it, until one ends a unit.
     pub(crate) fn flush_units(&mut self, unit: u64, tail: Option<&Tail>) -> Result<()> {
         let to = self.end / unit * unit;
         if to <= self.written.next_multiple_of(unit) {
             return Ok(());
         }
+        let whole = self.segment.whole_below(to);
+        if whole + unit <= to {
+            return self.flush();
+        }
         let (file, position) = (&*self.segment.file, self.segment.position(self.written));
         let in_tail = self.tailed >= to || planted(Bug::UnitsFromTailAlone);
-        let (whole, done) = match tail.filter(|_| in_tail) {
-            Some(tail) => {
-                let len = (to - self.written) as usize;
-                let done = tail.write_to(file, position, len, self.written);
-                (self.segment.whole_below(to), done)
-            }
+        let done = match tail.filter(|_| in_tail) {
+            Some(tail) => tail.write_to(file, position, (to - self.written) as usize, self.written),
             None => {
-                self.gathered.clear();
-                let whole = self.segment.gather(self.written, to, &mut self.gathered);
-                (whole, file.write_all_at(&self.gathered, self.written))
+                self.segment.gather(self.written, to, &mut self.gathered);
+                file.write_all_at(&self.gathered, self.written)
             }
         };
         done.map_err(|e| self.failed(e))?;

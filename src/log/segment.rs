@@ -157,21 +157,15 @@ impl Segment {
         readable.recent.range(from..).cloned().collect()
     }
 
-    /// Adds to `out` the bytes from `written`, where the file ends, to `to`. Returns where the last
-    /// piece ends that is among them with all it has.
-    pub(crate) fn gather(&self, written: u64, to: u64, out: &mut Vec<u8>) -> u64 {
+    /// Makes `out` the bytes from `written`, where the file ends, to `to`.
+    pub(crate) fn gather(&self, written: u64, to: u64, out: &mut Vec<u8>) {
         let readable = self.readable.read();
         debug_assert_eq!(readable.written, written);
-        let mut whole = written;
-        for (offset, piece) in &readable.recent {
-            let room = to.saturating_sub(*offset) as usize;
+        out.clear();
+        for (offset, piece) in readable.recent.iter().take_while(|(offset, _)| *offset < to) {
+            let room = (to - offset) as usize;
             out.extend_from_slice(&piece[..piece.len().min(room)]);
-            if piece.len() > room {
-                break;
-            }
-            whole = offset + piece.len() as u64;
         }
-        whole
     }
 
     /// Where the last piece ends of which no byte lies at or behind `to`, in what the file lacks.

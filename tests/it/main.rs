@@ -51,6 +51,8 @@ mod round_trip;
 mod salvage;
 mod stress;
 mod support;
+#[cfg(feature = "sim")]
+mod tail;
 mod tidy;
 #[cfg(feature = "sim")]
 mod workload;
