@@ -155,6 +155,21 @@ mod tests {
         }
     }
 
+    /// A kind with a slash would be another one's key.
+    #[test]
+    fn a_slash_is_seen_at_each_place_of_a_kind() {
+        let lengths = (1..20).chain([MAX_KIND_LEN - 1, MAX_KIND_LEN]);
+        for (len, filler) in lengths.flat_map(|len| ['.', '0', '~', 'k'].map(|c| (len, c))) {
+            let kind = filler.to_string().repeat(len);
+            assert!(check_kind(&kind).is_ok(), "{kind}");
+            for at in 0..len {
+                let mut slashed = kind.clone();
+                slashed.replace_range(at..=at, "/");
+                assert!(check_kind(&slashed).is_err(), "{slashed}");
+            }
+        }
+    }
+
     #[test]
     fn the_common_length_is_where_the_first_byte_differs() {
         for len in 0..40 {

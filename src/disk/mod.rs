@@ -147,8 +147,8 @@ pub trait TailMap: Debug + Send + Sync {
     /// If the range is not inside the mapping.
     fn store(&mut self, offset: usize, bytes: &[u8]);
 
-    /// Writes the `len` bytes at `offset` to `file` at `to`, without a copy in between; otherwise
-    /// as [`File::write_all_at`].
+    /// Writes the `len` bytes at `offset` to `file` at `to`, as [`File::write_all_at`] does. From a
+    /// real mapping it makes no copy of them first.
     ///
     /// # Panics
     /// If the range is not inside the mapping.

@@ -374,7 +374,8 @@ impl TailMap for NativeTail {
     fn write_to(&self, offset: usize, len: usize, file: &dyn File, to: u64) -> io::Result<()> {
         self.check_range(offset, len);
         // SAFETY: the range lies inside the mapping, which lives as long as `self`; `store`, by
-        // which alone it is written, wants `&mut self`.
+        // which alone this process writes it, wants `&mut self`. Others don't: the store is locked,
+        // and a child refuses its parent's handles.
         let bytes = unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset), len) };
         file.write_all_at(bytes, to)
     }

@@ -171,7 +171,31 @@ fn no_store_leaves_the_tail() {
             let Some(mut tail) = disk.create_tail("tail", b"", 4096).unwrap() else { return };
             let store = std::panic::AssertUnwindSafe(|| tail.store(offset, &vec![1; len]));
             assert!(std::panic::catch_unwind(store).is_err(), "{len} bytes at {offset}");
+            let file = disk.create("file").unwrap();
+            let write = std::panic::AssertUnwindSafe(|| tail.write_to(offset, len, &*file, 0));
+            assert!(std::panic::catch_unwind(write).is_err(), "{len} bytes at {offset}");
+            disk.remove("file").unwrap();
         }
+    });
+}
+
+#[test]
+fn a_file_gets_what_the_tail_holds() {
+    on_every_disk(|disk| {
+        let Some(mut tail) = disk.create_tail("tail", b"head", 9000).unwrap() else { return };
+        tail.store(4096, b"before");
+        tail.store(4102, b"after");
+        let file = disk.create("file").unwrap();
+        file.write_all_at(&[7; 20], 0).unwrap();
+        tail.write_to(4098, 8, &*file, 5).unwrap();
+        tail.write_to(9000, 0, &*file, 0).unwrap();
+        tail.store(4098, b"another lap");
+        assert_eq!(
+            read(&file, 0, 20),
+            *b"\x07\x07\x07\x07\x07foreafte\x07\x07\x07\x07\x07\x07\x07"
+        );
+        let read_only = disk.open_read_only("file").unwrap();
+        assert!(tail.write_to(4096, 1, &*read_only, 0).is_err());
     });
 }
 

@@ -151,7 +151,7 @@ fn truncation_at_every_byte() {
     for (closed, with_tail) in [(true, false), (false, false), (false, true)] {
         let mut subject = small(closed, with_tail);
         for (file, bytes) in subject.files() {
-            // The tail file costs a megabyte an image.
+            // The tail file makes each image a quarter of a megabyte larger.
             let step = if with_tail && !full() { 61 } else { 1 };
             let relevant = relevant(&bytes);
             let more = [(relevant + bytes.len()) / 2, bytes.len().saturating_sub(1)];
