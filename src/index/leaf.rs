@@ -185,10 +185,14 @@ impl Leaf {
             Ordering::Equal => {}
         }
         let rest = &id[split..];
+        // Once: where they are is reckoned anew in each call.
+        let (suffixes, ends) = (self.suffixes(), self.ends().as_chunks::<END_LEN>().0);
+        let end = |at: usize| usize::from(u16::from_le_bytes(ends[at]));
         let mut high = self.len();
         while low < high {
             let middle = low.midpoint(high);
-            match cmp(self.suffix(middle), rest) {
+            let start = middle.checked_sub(1).map_or(0, end);
+            match cmp(&suffixes[start..end(middle)], rest) {
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
                 Ordering::Equal => return Ok(middle),

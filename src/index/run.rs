@@ -127,20 +127,26 @@ impl Run {
         let first = self.id(0);
         let common =
             (1..self.len()).fold(first.len(), |n, at| common_len(&first[..n], self.id(at)));
-        let mut keys: Vec<(u64, u32)> =
-            (0..self.len()).map(|at| (head(&self.id(at)[common..]), at as u32)).collect();
-        keys.sort_unstable_by(|a, b| {
-            let ids = || self.id(a.1 as usize)[common..].cmp(&self.id(b.1 as usize)[common..]);
-            a.0.cmp(&b.0).then_with(ids).then(a.1.cmp(&b.1))
-        });
+        let key = |at: usize| {
+            u128::from(head(&self.id(at)[common..])) << u32::BITS | u128::from(at as u32)
+        };
+        let mut keys: Vec<u128> = (0..self.len()).map(key).collect();
+        keys.sort_unstable();
+        let number = |key: &u128| *key as u32 as usize;
         let mut order: Vec<u32> = Vec::with_capacity(keys.len());
-        for (_, at) in keys {
-            match order.last_mut() {
-                Some(last) if self.id(*last as usize) == self.id(at as usize) => {
-                    self.changes[at as usize].old = self.changes[*last as usize].old;
-                    *last = at;
+        for tie in keys.chunk_by_mut(|a, b| a >> u32::BITS == b >> u32::BITS) {
+            // Stable: of one id the later change comes later.
+            tie.sort_by(|a, b| self.id(number(a)).cmp(self.id(number(b))));
+            let first = order.len();
+            for at in tie.iter().map(number) {
+                match order[first..].last_mut() {
+                    // The last change of an id counts, as one from what the first one found.
+                    Some(last) if self.id(*last as usize) == self.id(at) => {
+                        self.changes[at].old = self.changes[*last as usize].old;
+                        *last = at as u32;
+                    }
+                    _ => order.push(at as u32),
                 }
-                _ => order.push(at),
             }
         }
         Sorted { run: self, order, next: 0 }
