@@ -6,7 +6,8 @@ use crate::disk::File;
 use crate::format::location::UNIT;
 use crate::format::record::{self, Bad, Header, MAX_EXTENDED_HEADER_LEN};
 
-const CHUNK_LEN: usize = 1 << 20;
+/// What is read at once stays in the cache until it is looked at.
+const CHUNK_LEN: usize = 256 << 10;
 
 /// A cursor over the frames between two offsets of a file.
 pub(crate) struct Scan<'a> {
