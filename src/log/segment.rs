@@ -171,8 +171,8 @@ impl Segment {
     /// Where the last piece ends of which no byte lies at or behind `to`, in what the file lacks.
     pub(crate) fn whole_below(&self, to: u64) -> u64 {
         let readable = self.readable.read();
-        let ends = readable.recent.iter().rev().map(|(at, piece)| at + piece.len() as u64);
-        ends.into_iter().find(|end| *end <= to).unwrap_or(readable.written)
+        let mut ends = readable.recent.iter().rev().map(|(at, piece)| at + piece.len() as u64);
+        ends.find(|end| *end <= to).unwrap_or(readable.written)
     }
 
     /// Bytes that begin with the frame at `offset` and hold all of it, if it is one. The frame's
