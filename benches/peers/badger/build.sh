@@ -5,29 +5,7 @@
 set -eu
 
 badger=golang-github-dgraph-io-badger-dev
-missing=
-for package in golang-go "$badger"; do
-    status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) || status=
-    [ "$status" = installed ] || missing="$missing $package"
-done
-if [ -n "$missing" ]; then
-    command -v apt-get >/dev/null || {
-        echo "build.sh: there is no apt-get here: it builds on Debian alone" >&2
-        exit 1
-    }
-    root=
-    if [ "$(id -u)" != 0 ]; then
-        command -v sudo >/dev/null || {
-            echo "build.sh: run it as root: it installs$missing" >&2
-            exit 1
-        }
-        root=sudo
-    fi
-    # On a bare machine no lists of packages are there yet.
-    $root apt-get update
-    # shellcheck disable=SC2086 # several packages
-    $root apt-get install -y --no-install-recommends $missing
-fi
+"$(dirname "$0")/../install.sh" golang-go "$badger"
 version=$(dpkg-query -W -f='${Version}' "$badger")
 case $version in
 2.2007.*) ;;
