@@ -39,8 +39,11 @@ use crate::log::segment::Segment;
 use crate::log::segments::Segments;
 use crate::log::tail::Tail;
 use crate::options::Options;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, MutexGuard, Signals};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard, SPINS, Signals, thread};
+
+/// So long is a pause between two looks at the order lock.
+const SPIN_LEN: usize = 16;
 
 /// An open store.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub(crate) struct State {
     pub(crate) order: Mutex<Order>,
     /// Commits have had to wait for the order lock of late.
     pub(crate) order_wanted: AtomicBool,
+    /// How many commits wait for the order lock.
+    pub(crate) order_awaited: AtomicU32,
     /// Told when a sync ends, well or not.
     pub(crate) synced: Condvar,
     pub(crate) apply: Mutex<()>,
@@ -223,6 +228,7 @@ impl State {
             segments,
             index: Index::new(),
             order_wanted: AtomicBool::new(false),
+            order_awaited: AtomicU32::new(0),
             synced: Condvar::new(),
             apply: Mutex::new(()),
             prepared: Mutex::new(None),
@@ -268,6 +274,30 @@ impl State {
     /// The same if nobody else has it just now. Whoever asks has been told that it is writable.
     pub(crate) fn try_lock_order(&self) -> Result<Option<MutexGuard<'_, Order>>> {
         self.order.try_lock().map(Self::good).transpose()
+    }
+
+    /// Locks the log's end for a commit. It tries for some microseconds before it waits: nobody has
+    /// the lock for long as a rule, and who sleeps or yields where more threads want to run than
+    /// there are processors may not be back before a tick of the clock.
+    pub(crate) fn await_order(&self) -> Result<MutexGuard<'_, Order>> {
+        for _ in 0..SPINS {
+            (0..SPIN_LEN).for_each(|_| std::hint::spin_loop());
+            if let Some(order) = self.try_lock_order()? {
+                return Ok(order);
+            }
+        }
+        self.order_awaited.fetch_add(1, Ordering::Relaxed);
+        let order = self.lock_order();
+        self.order_awaited.fetch_sub(1, Ordering::Relaxed);
+        order
+    }
+
+    /// Lets commits go first that wait for the order lock. Who lets it go and takes it again is
+    /// quicker than who has to wake up for it.
+    pub(crate) fn let_commits_in(&self) {
+        if self.order_awaited.load(Ordering::Relaxed) > 0 {
+            thread::yield_now();
+        }
     }
 
     fn good(order: MutexGuard<'_, Order>) -> Result<MutexGuard<'_, Order>> {

@@ -23,6 +23,9 @@ pub(crate) use std::{sync::atomic, thread};
 
 pub(crate) use signals::{Signals, Woken};
 
+/// How often who wants a lock looks whether it is free before he waits for it.
+pub(crate) const SPINS: usize = if cfg!(all(test, kindlog_shuttle)) { 1 } else { 32 };
+
 /// Hands a lock on to who waits for it, if anyone does.
 #[cfg(not(all(test, kindlog_shuttle)))]
 pub(crate) fn unlock_fair<T>(guard: parking_lot::RwLockWriteGuard<'_, T>) {

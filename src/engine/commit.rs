@@ -32,7 +32,7 @@ const FLUSH_LEN: u64 = 128 << 10;
 const BEHIND_RATE: u64 = 16 << 20;
 /// They pause after so many bytes: few commits for long, instead of each for as long as the clock
 /// can do.
-const PAUSE_LEN: u64 = 64 << 10;
+const PAUSE_LEN: u64 = 16 << 10;
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// After so many commits that took the order lock at once, nobody else is thought to want it.
@@ -178,7 +178,7 @@ fn take_turn<'a>(
     let spots = look_up(state, changes, wanted);
     let at_once = state.try_lock_order()?;
     let waits = at_once.is_none();
-    let mut order = at_once.map_or_else(|| state.lock_order(), Ok)?;
+    let mut order = at_once.map_or_else(|| state.await_order(), Ok)?;
     order.alone = if waits { 0 } else { order.alone.saturating_add(1) };
     let still_wanted = order.alone < ALONE;
     if wanted != still_wanted {

@@ -7,6 +7,7 @@
 use super::kind::Kind;
 use super::leaf::Leaf;
 use super::ordered::Ordered;
+use super::run::Hashed;
 use super::snapshots::Snapshots;
 use crate::format::location::Location;
 use crate::zoo::{Bug, planted};
@@ -14,7 +15,7 @@ use crate::zoo::{Bug, planted};
 /// A record that was copied: the key that it is of, from where, and to where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Move<'a> {
-    pub(crate) id: &'a [u8],
+    pub(crate) id: Hashed<'a>,
     pub(crate) revision: u64,
     pub(crate) from: Location,
     pub(crate) to: Location,
@@ -39,7 +40,6 @@ impl Kind {
         let (mut leaf, mut waiting): (Option<&mut Leaf>, _) = (None, None);
         for one in moves {
             let Move { id, revision, from, to } = one;
-            let id = self.hashed(id);
             let stays = self.is_at_under(&covering, id, revision, from.place);
             if !stays && !planted(Bug::MoveOverNewer) {
                 continue;

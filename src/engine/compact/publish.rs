@@ -10,7 +10,7 @@ use crate::format::contents::Contents;
 use crate::format::location::{Location, Place, SegmentId};
 use crate::format::manifest::SegmentEntry;
 use crate::format::names;
-use crate::index::{Kind, Move};
+use crate::index::{Hashed, Kind, Move};
 use crate::log::segment::Segment;
 use crate::state::{Effect, Order, State, overlay_key};
 use crate::zoo::{Bug, planted, unless};
@@ -52,15 +52,16 @@ pub(super) fn publish(state: &State, inputs: &[SegmentId], copy: Finished) -> Re
 #[derive(Default)]
 struct Moving {
     ids: Vec<u8>,
-    /// Of each: where its id ends, its revision, and whence and whither.
-    moves: Vec<(usize, u64, Location, Location)>,
+    /// Of each: where its id ends, its hash, its revision, and whence and whither.
+    moves: Vec<(usize, u64, u64, Location, Location)>,
 }
 
 impl Moving {
     fn moves(&self) -> impl Iterator<Item = Move<'_>> {
         let mut id_from = 0;
-        self.moves.iter().map(move |&(id_end, revision, from, to)| {
+        self.moves.iter().map(move |&(id_end, hash, revision, from, to)| {
             let id = &self.ids[std::mem::replace(&mut id_from, id_end)..id_end];
+            let id = Hashed { id, hash };
             Move { id, revision, from, to }
         })
     }
@@ -89,8 +90,10 @@ fn move_kind(
         let to = Location { place, len: fields.len };
         let Some(from) = from.next() else { break };
         debug_assert!(inputs.contains(&from.place.segment));
+        let hash = kind.hash(entries.id());
+        kind.prefetch(hash);
         moving.ids.extend_from_slice(entries.id());
-        moving.moves.push((moving.ids.len(), fields.revision, from, to));
+        moving.moves.push((moving.ids.len(), hash, fields.revision, from, to));
         if moving.moves.len() == MOVES_PER_HOLD {
             move_some(state, kind, &mut moving)?;
         }
@@ -106,10 +109,11 @@ fn move_some(state: &State, kind: &Arc<Kind>, moving: &mut Moving) -> Result<()>
     let mut order = state.lock_order()?;
     let guard = state.apply.lock();
     kind.relocate(moving.moves(), state.index.snapshots(), |one| {
-        follow(&mut order, kind, one.id, one.from, one.to);
+        follow(&mut order, kind, one.id.id, one.from, one.to);
     });
     drop(guard);
     drop(order);
+    state.let_commits_in();
     moving.ids.clear();
     moving.moves.clear();
     Ok(())

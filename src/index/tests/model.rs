@@ -162,7 +162,7 @@ impl Model {
         self.records.insert(new.place, record);
         let segment = new.place.segment;
         self.kind.note_segment(segment, new.len_bytes(), 0, 0);
-        let moves = [Move { id: &id, revision, from: old, to: new }];
+        let moves = [Move { id: self.kind.hashed(&id), revision, from: old, to: new }];
         let mut moved = 0;
         self.kind.relocate(moves.into_iter(), self.index.snapshots(), |_| moved += 1);
         assert_eq!(moved, 1);
