@@ -59,10 +59,11 @@ impl Resource {
         copy.extend_from_slice(self.id.as_bytes());
         copy.extend_from_slice(&self.data);
         let mut data = Bytes::from(copy);
-        let kind = data.split_to(self.kind.len());
-        let kind = Text::new(self.kind.as_str(), || kind);
-        let id = data.split_to(self.id.len());
-        let id = Text::new(self.id.as_str(), || id);
+        let mut take = |text: &Text| {
+            let taken = data.split_to(text.len());
+            Text::new(text, &taken.clone(), || taken)
+        };
+        let (kind, id) = (take(&self.kind), take(&self.id));
         Resource { kind, id, data, updated_at: self.updated_at, revision: self.revision }
     }
 }
@@ -97,21 +98,21 @@ enum Repr {
 }
 
 impl Text {
-    /// `text`, which `shared` returns, too, if it is asked.
-    #[inline]
-    pub(crate) fn new(text: &str, shared: impl FnOnce() -> Bytes) -> Text {
-        let mut bytes = [0; IN_PLACE];
-        match bytes.get_mut(..text.len()) {
-            Some(start) => {
-                start.copy_from_slice(text.as_bytes());
-                Text(Repr::InPlace { len: text.len() as u8, bytes })
-            }
-            None => {
-                let shared = shared();
-                debug_assert_eq!(shared, text.as_bytes());
-                Text(Repr::Shared(shared))
-            }
+    /// `text`, with which `from` begins, and which `shared` returns, too, if it is asked.
+    ///
+    /// Where `from` goes on for long enough, what lies behind the text is copied with it and never
+    /// looked at: a length that the compiler knows is a few moves, and what was written in pieces
+    /// of another length makes whoever reads it next wait.
+    #[inline(always)]
+    pub(crate) fn new(text: &str, from: &[u8], shared: impl FnOnce() -> Bytes) -> Text {
+        debug_assert!(from.starts_with(text.as_bytes()));
+        if text.len() > IN_PLACE {
+            let shared = shared();
+            debug_assert_eq!(shared, text.as_bytes());
+            return Text(Repr::Shared(shared));
         }
+        let bytes = from.first_chunk().copied().unwrap_or_else(|| padded(text));
+        Text(Repr::InPlace { len: text.len() as u8, bytes })
     }
 
     /// The text.
@@ -125,6 +126,13 @@ impl Text {
             Repr::Shared(bytes) => bytes,
         }
     }
+}
+
+/// A short text, and zeros behind it.
+fn padded(text: &str) -> [u8; IN_PLACE] {
+    let mut bytes = [0; IN_PLACE];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    bytes
 }
 
 impl PartialEq for Text {
@@ -187,7 +195,7 @@ impl From<&Text> for String {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Text {
-        Text::new(text, || Bytes::copy_from_slice(text.as_bytes()))
+        Text::new(text, text.as_bytes(), || Bytes::copy_from_slice(text.as_bytes()))
     }
 }
 
@@ -253,6 +261,14 @@ mod tests {
             assert_eq!(*text, text.clone());
         }
         assert!(texts.is_sorted());
+        // What lies behind it where it was read is no part of it.
+        for (len, text) in texts.iter().enumerate() {
+            let read = of_len(len) + &"z".repeat(2 * IN_PLACE);
+            let shared = || Bytes::copy_from_slice(&read.as_bytes()[..len]);
+            let read = Text::new(&read[..len], read.as_bytes(), shared);
+            assert_eq!(read, *text);
+            assert_eq!(read.as_str(), of_len(len));
+        }
     }
 
     #[test]

@@ -220,7 +220,7 @@ fn decode(position: u64, bytes: &[u8]) -> Result<Header, String> {
 }
 
 /// Checks a record as the options ask.
-#[inline]
+#[inline(always)]
 pub(crate) fn check(
     state: &State,
     kind: &Kind,
@@ -242,8 +242,8 @@ fn resource(state: &State, kind: &Kind, id: &str, found: Found) -> Result<Resour
     let Found { place, header, bytes, .. } = found;
     check(state, kind, id.as_bytes(), place, &header, &bytes)?;
     let [k, i, v] = header.ranges();
-    let kind = Text::new(kind.name(), || bytes.slice(k));
-    let id = Text::new(id, || bytes.slice(i));
+    let kind = Text::new(kind.name(), &bytes[k.start..], || bytes.slice(k));
+    let id = Text::new(id, &bytes[i.start..], || bytes.slice(i));
     // Taken, not sliced: who shares the buffer is counted once a record.
     let mut data = bytes;
     data.truncate(v.end);
@@ -252,7 +252,7 @@ fn resource(state: &State, kind: &Kind, id: &str, found: Found) -> Result<Resour
 }
 
 /// A resource from its parts.
-#[inline]
+#[inline(always)]
 pub(crate) fn assemble(kind: Text, id: Text, data: Bytes, header: &Header) -> Resource {
     let updated_at = time_from_micros(header.time);
     Resource { kind, id, data, updated_at, revision: Revision::from(header.revision) }

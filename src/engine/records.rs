@@ -62,24 +62,30 @@ impl Source {
 }
 
 impl Records {
-    #[inline]
-    fn source(&mut self, state: &State, id: SegmentId) -> Result<&Source> {
-        if self.sources.get(self.last).is_none_or(|source| source.id != id) {
-            // Nearly always all segments from the first on are there.
-            let likely = self.sources.first().map(|first| id.0.wrapping_sub(first.id.0) as usize);
-            let likely = likely.filter(|at| self.sources.get(*at).is_some_and(|s| s.id == id));
-            let search = || self.sources.binary_search_by_key(&id, |source| source.id);
-            self.last = match likely.map_or_else(search, Ok) {
-                Ok(at) => at,
-                Err(at) => {
-                    let segment = state.segments.find(id)?;
-                    let window = segment.window();
-                    self.sources.insert(at, Source { id, segment, window });
-                    at
-                }
-            };
+    /// Which of the sources is the segment.
+    #[inline(always)]
+    fn source(&mut self, state: &State, id: SegmentId) -> Result<usize> {
+        match self.sources.get(self.last) {
+            Some(source) if source.id == id => Ok(self.last),
+            _ => self.turn_to(state, id),
         }
-        Ok(&self.sources[self.last])
+    }
+
+    fn turn_to(&mut self, state: &State, id: SegmentId) -> Result<usize> {
+        // Nearly always all segments from the first on are there.
+        let likely = self.sources.first().map(|first| id.0.wrapping_sub(first.id.0) as usize);
+        let likely = likely.filter(|at| self.sources.get(*at).is_some_and(|s| s.id == id));
+        let search = || self.sources.binary_search_by_key(&id, |source| source.id);
+        self.last = match likely.map_or_else(search, Ok) {
+            Ok(at) => at,
+            Err(at) => {
+                let segment = state.segments.find(id)?;
+                let window = segment.window();
+                self.sources.insert(at, Source { id, segment, window });
+                at
+            }
+        };
+        Ok(self.last)
     }
 
     /// Has the processor fetch records of a chunk ahead of the one at `at`.
@@ -93,7 +99,7 @@ impl Records {
             let location = chunk.location(next);
             // What can't be found is an error where it is read.
             let Ok(source) = self.source(state, location.place.segment) else { continue };
-            if let Some(bytes) = source.windowed(location) {
+            if let Some(bytes) = self.sources[source].windowed(location) {
                 prefetch(&bytes[..bytes.len().min(MAX_FETCHED)]);
             }
         }
@@ -101,6 +107,7 @@ impl Records {
     }
 
     /// The resource at a location that the index has for a key.
+    #[inline(always)]
     pub(super) fn read(
         &mut self,
         state: &State,
@@ -108,12 +115,9 @@ impl Records {
         id: &str,
         location: Location,
     ) -> Result<Resource> {
-        let kind_text = match &self.kind {
-            Some(text) => text.clone(),
-            None => self.kind.insert(Text::from(kind.name())).clone(),
-        };
         let (place, offset) = (location.place, location.place.offset_bytes());
         let source = self.source(state, place.segment)?;
+        let source = &self.sources[source];
         let position = source.segment.position(offset);
         let read;
         let (bytes, buffer, start) = match source.windowed(location) {
@@ -128,8 +132,10 @@ impl Records {
             read::check(state, kind, id.as_bytes(), place, &header, bytes)?;
         }
         let [_, i, v] = header.ranges();
-        let id = Text::new(id, || buffer.slice(start + i.start..start + i.end));
+        let shared = || buffer.slice(start + i.start..start + i.end);
+        let id = Text::new(id, &bytes[i.start..], shared);
         let data = buffer.slice(start + v.start..start + v.end);
-        Ok(read::assemble(kind_text, id, data, &header))
+        let kind = self.kind.get_or_insert_with(|| Text::from(kind.name())).clone();
+        Ok(read::assemble(kind, id, data, &header))
     }
 }

@@ -263,25 +263,35 @@ struct Cursor {
 
 impl Cursor {
     /// Moves to the next entry: its index in the chunk.
-    #[inline]
+    #[inline(always)]
     fn advance(&mut self) -> Option<Result<usize>> {
-        if let Some(error) = self.error.take() {
-            return Some(Err(error));
-        }
-        if self.left == 0 {
-            return None;
-        }
-        if self.next == self.chunk.len() && !self.fill() {
-            self.left = 0;
-            return None;
+        if self.left == 0 || self.next == self.chunk.len() {
+            match self.turn_page() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
+            }
         }
         self.next += 1;
         self.left -= 1;
         Some(Ok(self.next - 1))
     }
 
+    /// Fills the chunk anew. False if there is nothing more.
+    #[cold]
+    fn turn_page(&mut self) -> Result<bool> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let more = self.left > 0 && self.fill();
+        if !more {
+            self.left = 0;
+        }
+        Ok(more)
+    }
+
     /// The id of an entry of the chunk; its bytes, if they aren't UTF-8.
-    #[inline]
+    #[inline(always)]
     fn id(&self, at: usize) -> Result<&str, &[u8]> {
         match &self.text {
             Some(text) => {

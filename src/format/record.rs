@@ -281,7 +281,7 @@ impl Header {
     }
 
     /// Whether `bytes` hold the whole frame and have the record's checksum.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check_body(&self, bytes: &[u8]) -> Result<(), Bad> {
         let record = bytes.get(self.record_at..self.body_end()).ok_or(Bad::Short)?;
         if le_u32(bytes, 4) == crc(record) { Ok(()) } else { Err(Bad::BodyChecksum) }
@@ -296,7 +296,7 @@ impl Header {
     }
 
     /// Whether `bytes`, which hold the whole frame, are of this key.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_of(&self, bytes: &[u8], kind: &str, id: &[u8]) -> bool {
         let [k, i, _] = self.ranges();
         bytes[k] == *kind.as_bytes() && bytes[i] == *id

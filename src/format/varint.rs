@@ -32,7 +32,7 @@ pub(crate) fn get(bytes: &[u8], at: &mut usize) -> Option<u64> {
 
 /// The same where eight bytes can be loaded at once; of those, the groups of seven bits are told
 /// apart and joined all together. `None` also if the integer is longer.
-#[inline]
+#[inline(always)]
 pub(crate) fn get_in(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let word = u64::from_le_bytes(*bytes.get(*at..)?.first_chunk()?);
     let last = !word & 0x8080_8080_8080_8080;
