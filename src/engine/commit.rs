@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply::apply;
-use super::decide::{Decided, Decisions, Spots, decide, find_old, lone_put, look_up, put_alone};
+use super::decide::{Decided, Spots, decide, find_old, lone_put, look_up, put_alone};
 use super::read::now_micros;
 use super::{group, heal, roll};
 use crate::error::{Error, Result};
@@ -90,20 +90,26 @@ pub(crate) fn commit(
     }
     // Before the lock: nothing goes by the order of times.
     let time = now_micros();
-    let (spots, mut order) = take_turn(state, changes)?;
+    // What is large is made in its place: moved, it is read again before it is written.
+    let mut spots = Spots::new();
+    let mut order = take_turn(state, changes, &mut spots)?;
     let alone = !planted(Bug::PrefixDeleteRushes)
         && changes.iter().any(|change| matches!(change.what, What::DeletePrefix));
     group::make_ready(state, &mut order, alone)?;
-    let mut decided = Decisions::with_capacity(changes.len());
     let lone = lone_put(changes, &spots, expect);
-    let removed = match lone {
+    let (mut several, mut one);
+    let (decided, removed) = match lone {
         Some(spot) => {
-            decided.push(put_alone(state, &changes[0], spot));
-            Some(0)
+            one = put_alone(state, &changes[0], spot);
+            (std::slice::from_mut(&mut one), 0)
         }
-        None => conclude(state, &mut order, changes, &spots, expect, &mut decided)?,
+        None => {
+            several = Vec::with_capacity(changes.len());
+            let removed = conclude(state, &mut order, changes, &spots, expect, &mut several)?;
+            let Some(removed) = removed else { return Ok(unchanged(state)) };
+            (&mut several[..], removed)
+        }
     };
-    let Some(removed) = removed else { return Ok(unchanged(state)) };
     let max_len = decided.iter().map(|d| record(d, 0, 0).max_frame_len()).sum();
     let deletes = !decided.iter().any(|one| matches!(one.change.what, What::Put(_)));
     roll::make_room(state, &mut order, max_len, deletes).map_err(group::certain)?;
@@ -115,7 +121,7 @@ pub(crate) fn commit(
         see_to_tail(state, &mut order);
     }
     let write = Write { revision, time, sync: durability == Durability::Sync, to_kernel };
-    write.encode(&mut order, &mut decided, max_len);
+    write.encode(&mut order, decided, max_len);
     if let Some(spot) = lone
         && let Err(error) = find_old(state, &order, spot, &mut decided[0])
     {
@@ -125,11 +131,11 @@ pub(crate) fn commit(
     let written = write.publish(&mut order);
     let deletes_prefix = matches!(decided[0].change.what, What::DeletePrefix);
     if at_once {
-        finish_weak(state, &mut order, &decided, &written)?;
+        finish_weak(state, &mut order, decided, &written)?;
         count_commit(state, order);
         state.tell_dirty();
     } else {
-        let ticket = enqueue(&mut order, &decided, &written);
+        let ticket = enqueue(&mut order, decided, &written);
         group::wait(state, &mut order, &ticket)?;
         count_commit(state, order);
     }
@@ -149,7 +155,7 @@ fn conclude<'a>(
     changes: &[Change<'a>],
     spots: &Spots<'a>,
     expect: Option<Expect>,
-    decided: &mut Decisions<'a>,
+    decided: &mut Vec<Decided<'a>>,
 ) -> Result<Option<u64>> {
     loop {
         let mut awaited = false;
@@ -173,9 +179,10 @@ fn conclude<'a>(
 fn take_turn<'a>(
     state: &'a State,
     changes: &[Change<'a>],
-) -> Result<(Spots<'a>, MutexGuard<'a, Order>)> {
+    spots: &mut Spots<'a>,
+) -> Result<MutexGuard<'a, Order>> {
     let wanted = state.order_wanted.load(Ordering::Relaxed);
-    let spots = look_up(state, changes, wanted);
+    look_up(state, changes, wanted, spots);
     let at_once = state.try_lock_order()?;
     let waits = at_once.is_none();
     let mut order = at_once.map_or_else(|| state.await_order(), Ok)?;
@@ -184,7 +191,7 @@ fn take_turn<'a>(
     if wanted != still_wanted {
         state.order_wanted.store(still_wanted, Ordering::Relaxed);
     }
-    Ok((spots, order))
+    Ok(order)
 }
 
 /// Pauses before a commit of `len` bytes, if it is time. Who comes meanwhile waits as well.

@@ -30,9 +30,6 @@ pub(super) struct Decided<'a> {
     pub(super) left: u64,
 }
 
-/// Most commits have one change: theirs needs no allocation.
-pub(super) type Decisions<'a> = SmallVec<[Decided<'a>; 1]>;
-
 impl<'a> Decided<'a> {
     fn new(change: Change<'a>, at: &Spot<'a>, old: Option<Location>) -> Decided<'a> {
         let nowhere = Location::new(SegmentId(0), 0, 0);
@@ -63,12 +60,18 @@ pub(super) struct Spot<'a> {
     seen: Option<(Location, u64)>,
 }
 
-/// The spots of all changes; `None` is a kind that nothing was ever put into.
+/// The spots of all changes; `None` is a kind that nothing was ever put into. Most commits have one
+/// change: theirs needs no allocation.
 pub(super) type Spots<'a> = SmallVec<[Option<Spot<'a>>; 1]>;
 
 /// Looks up where the changes will take place; with `ahead`, also where their keys are by now.
 /// What can't be read is looked at again when it is decided.
-pub(super) fn look_up<'a>(state: &'a State, changes: &[Change<'a>], ahead: bool) -> Spots<'a> {
+pub(super) fn look_up<'a>(
+    state: &'a State,
+    changes: &[Change<'a>],
+    ahead: bool,
+    spots: &mut Spots<'a>,
+) {
     let spot = |change: &Change<'a>| {
         let kind = match change.what {
             What::Put(_) => state.index.kind_or_create(change.kind),
@@ -84,8 +87,8 @@ pub(super) fn look_up<'a>(state: &'a State, changes: &[Change<'a>], ahead: bool)
         Some(Spot { kind, hash: id.hash, seen })
     };
     match changes {
-        [change] => Spots::from_buf([spot(change)]),
-        _ => changes.iter().map(spot).collect(),
+        [change] => spots.push(spot(change)),
+        _ => spots.extend(changes.iter().map(spot)),
     }
 }
 
@@ -104,6 +107,7 @@ pub(super) fn lone_put<'s, 'a>(
 
 /// The decision on a lone put. What it overwrites is still to be found: the processor is told to
 /// fetch it, and encoding the put, which comes first, takes about as long.
+#[inline(always)]
 pub(super) fn put_alone<'a>(state: &State, change: &Change<'a>, spot: &Spot<'a>) -> Decided<'a> {
     if spot.seen.is_none()
         && let Some(place) = spot.kind.lookup(spot.hash).candidate()
@@ -133,7 +137,7 @@ pub(super) fn decide<'a>(
     spots: &[Option<Spot<'a>>],
     expect: Option<Expect>,
     awaited: &mut bool,
-    decided: &mut Decisions<'a>,
+    decided: &mut Vec<Decided<'a>>,
 ) -> Result<u64> {
     let (mut prefixes, mut removed) = (0, 0);
     for (i, (change, spot)) in changes.iter().zip(spots).enumerate() {
@@ -261,15 +265,21 @@ mod tests {
     fn delete_after(store: &Store, meanwhile: impl FnOnce()) -> Option<Effect> {
         let state = store.state().expect("it is open");
         let changes = [Change { kind: "Agent", id: "a", what: What::Delete }];
-        let spots = look_up(&state, &changes, true);
+        let spots = looked_up(&state, &changes);
         assert!(spots[0].is_some_and(|spot| spot.seen.is_some()), "it was there");
         meanwhile();
         decided(&state, &changes, &spots)
     }
 
+    fn looked_up<'a>(state: &'a State, changes: &[Change<'a>]) -> Spots<'a> {
+        let mut spots = Spots::new();
+        look_up(state, changes, true, &mut spots);
+        spots
+    }
+
     fn decided(state: &State, changes: &[Change<'_>], spots: &Spots<'_>) -> Option<Effect> {
         let order = state.order.lock();
-        let mut decided = Decisions::new();
+        let mut decided = Vec::new();
         let removed = decide(state, &order, changes, spots, None, &mut false, &mut decided);
         assert_eq!(decided.len() as u64, removed.expect("it is decided"));
         decided.first().map(Decided::effect)
@@ -330,7 +340,7 @@ mod tests {
         let segment = state.segments.find(place().segment).expect("it is there");
         state.segments.remove(segment.id);
         let changes = [Change { kind: "Agent", id: "a", what: What::Delete }];
-        let spots = look_up(&state, &changes, true);
+        let spots = looked_up(&state, &changes);
         state.segments.insert(segment);
         assert!(spots[0].is_some_and(|spot| spot.seen.is_none()), "there was nothing to see");
         assert!(is_there(decided(&state, &changes, &spots)));

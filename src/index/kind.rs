@@ -248,15 +248,22 @@ impl Kind {
         let delta = i32::from(new.is_some()) - i32::from(old.is_some());
         recent.fresh.push(id, new, old);
         recent.pushed += 1;
-        let pruned = recent.history.prune(snapshots, PRUNE_PER_CHANGE);
-        let has_history = !recent.history.is_empty();
-        if has_history != self.has_history.load(Acquire) {
-            self.has_history.store(has_history, Release);
+        if !recent.history.is_empty() || self.has_history.load(Acquire) {
+            self.prune_some(&mut recent.history, snapshots);
         }
         let count = self.count.load(Acquire).wrapping_add_signed(i64::from(delta));
         self.count.store(count, Release);
-        drop(pruned);
         Waiting { changes: recent.fresh.len(), id_bytes: recent.fresh.id_bytes(), count }
+    }
+
+    /// Forgets more than a change may have added, and notes whether there is any history.
+    #[inline(never)]
+    fn prune_some(&self, history: &mut History, snapshots: &Snapshots) {
+        drop(history.prune(snapshots, PRUNE_PER_CHANGE));
+        let has_history = !history.is_empty();
+        if has_history != self.has_history.load(Acquire) {
+            self.has_history.store(has_history, Release);
+        }
     }
 
     pub(super) fn point_to(&self, hash: u64, new: Place, old: Option<Location>) {
