@@ -100,7 +100,7 @@ pub(crate) fn commit(
     let (mut several, mut one);
     let (decided, removed) = match lone {
         Some(spot) => {
-            one = put_alone(state, &changes[0], spot);
+            one = put_alone(&changes[0], spot);
             (std::slice::from_mut(&mut one), 0)
         }
         None => {

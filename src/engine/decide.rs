@@ -72,6 +72,7 @@ pub(super) fn look_up<'a>(
     ahead: bool,
     spots: &mut Spots<'a>,
 ) {
+    let alone = changes.len() == 1;
     let spot = |change: &Change<'a>| {
         let kind = match change.what {
             What::Put(_) => state.index.kind_or_create(change.kind),
@@ -81,8 +82,19 @@ pub(super) fn look_up<'a>(
             return Some(Spot { kind, hash: 0, seen: None });
         }
         let id = kind.hashed(change.id.as_bytes());
-        kind.prefetch(id.hash);
-        let found = ahead.then(|| read::find_sound(state, kind, id).ok().flatten()).flatten();
+        let found = match (ahead, alone) {
+            (true, _) => read::find_sound(state, kind, id).ok().flatten(),
+            (false, true) => {
+                // What it overwrites comes from memory while the change is ordered and encoded.
+                let place = kind.lookup(id.hash).candidate();
+                place.into_iter().for_each(|place| state.segments.prefetch(place));
+                None
+            }
+            (false, false) => {
+                kind.prefetch(id.hash);
+                None
+            }
+        };
         let seen = found.map(|found| (found.location(), found.header.revision));
         Some(Spot { kind, hash: id.hash, seen })
     };
@@ -105,15 +117,10 @@ pub(super) fn lone_put<'s, 'a>(
     }
 }
 
-/// The decision on a lone put. What it overwrites is still to be found: the processor is told to
-/// fetch it, and encoding the put, which comes first, takes about as long.
+/// The decision on a lone put. What it overwrites is still to be found: to encode the put, which
+/// comes first, takes about as long as that is on its way from memory.
 #[inline(always)]
-pub(super) fn put_alone<'a>(state: &State, change: &Change<'a>, spot: &Spot<'a>) -> Decided<'a> {
-    if spot.seen.is_none()
-        && let Some(place) = spot.kind.lookup(spot.hash).candidate()
-    {
-        state.segments.prefetch(place);
-    }
+pub(super) fn put_alone<'a>(change: &Change<'a>, spot: &Spot<'a>) -> Decided<'a> {
     Decided::new(*change, spot, None)
 }
 

@@ -312,6 +312,7 @@ impl Header {
 }
 
 /// Decodes the frame that `bytes` begin with, and checks all of it.
+#[inline(always)]
 pub(crate) fn decode(bytes: &[u8], salt: u64, position: u64) -> Result<Header, Bad> {
     let header = Header::decode(bytes, position)?;
     header.check(bytes, salt, position)?;
