@@ -56,7 +56,7 @@ pub(crate) struct State {
     pub(crate) order: Mutex<Order>,
     /// Commits have had to wait for the order lock of late.
     pub(crate) order_wanted: AtomicBool,
-    /// How many commits wait for the order lock.
+    /// How many commits wait for their turn at the order lock.
     pub(crate) order_awaited: AtomicU32,
     /// Told when a sync ends, well or not.
     pub(crate) synced: Condvar,

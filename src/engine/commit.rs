@@ -5,10 +5,10 @@
 //! visible at once; every other one is pending until a sync covers it (`group`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::apply::apply;
-use super::decide::{Decided, Spots, decide, find_old, lone_put, look_up, put_alone};
+use super::decide::{Decided, Decisions, Spots, decide, find_old, lone_put, look_up, put_alone};
 use super::read::now_micros;
 use super::{group, heal, roll};
 use crate::error::{Error, Result};
@@ -32,7 +32,9 @@ const FLUSH_LEN: u64 = 128 << 10;
 const BEHIND_RATE: u64 = 16 << 20;
 /// They pause after so many bytes: few commits for long, instead of each for as long as the clock
 /// can do.
-const PAUSE_LEN: u64 = 16 << 10;
+const PAUSE_LEN: i64 = 16 << 10;
+/// So many bytes at most need no pause because one before was too long.
+const MAX_CREDIT: i64 = 128 << 10;
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// After so many commits that took the order lock at once, nobody else is thought to want it.
@@ -104,7 +106,7 @@ pub(crate) fn commit(
             (std::slice::from_mut(&mut one), 0)
         }
         None => {
-            several = Vec::with_capacity(changes.len());
+            several = Decisions::with_capacity(changes.len());
             let removed = conclude(state, &mut order, changes, &spots, expect, &mut several)?;
             let Some(removed) = removed else { return Ok(unchanged(state)) };
             (&mut several[..], removed)
@@ -155,7 +157,7 @@ fn conclude<'a>(
     changes: &[Change<'a>],
     spots: &Spots<'a>,
     expect: Option<Expect>,
-    decided: &mut Vec<Decided<'a>>,
+    decided: &mut Decisions<'a>,
 ) -> Result<Option<u64>> {
     loop {
         let mut awaited = false;
@@ -175,7 +177,7 @@ fn conclude<'a>(
 }
 
 /// Takes the order lock. Where others want it as well, the keys are looked up before, so that it is
-/// held for a shorter time; a commit that is alone would look twice for nothing.
+/// held for a shorter time; a commit that is alone would read them twice for nothing.
 fn take_turn<'a>(
     state: &'a State,
     changes: &[Change<'a>],
@@ -194,14 +196,17 @@ fn take_turn<'a>(
     Ok(order)
 }
 
-/// Pauses before a commit of `len` bytes, if it is time. Who comes meanwhile waits as well.
+/// Pauses before a commit of `len` bytes, if it is time. Who comes meanwhile waits as well. What a
+/// pause took longer than it should have, until there was a processor, counts for what comes next.
 fn give_way(state: &State, len: u64) {
     let mut owed = state.compaction.owed.lock();
-    *owed += len;
+    *owed += len as i64;
     if *owed >= PAUSE_LEN {
-        let pause = Duration::from_micros(*owed * 1_000_000 / BEHIND_RATE);
-        *owed = 0;
-        thread::sleep(pause.min(MAX_PAUSE));
+        let pause = Duration::from_micros(*owed as u64 * 1_000_000 / BEHIND_RATE).min(MAX_PAUSE);
+        let start = Instant::now();
+        thread::sleep(pause);
+        let late = start.elapsed().saturating_sub(pause).min(MAX_PAUSE);
+        *owed = -(late.as_micros() as i64 * BEHIND_RATE as i64 / 1_000_000).min(MAX_CREDIT);
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a commit's changes come to: which of them have an effect, and on what.
 //!
 //! Where a key is takes a change most of its time, waiting for memory. So where several threads
-//! commit it is looked up before the order lock is taken, and believed later if it still holds.
+//! commit it is looked up before the order lock is taken, and believed later if it still holds. A
+//! change that is alone has only its slot looked at before, so that the record is on its way.
 
 use std::sync::Arc;
 
@@ -29,6 +30,9 @@ pub(super) struct Decided<'a> {
     /// How many bytes of the commit come after it.
     pub(super) left: u64,
 }
+
+/// Most commits have one change: theirs needs no allocation.
+pub(super) type Decisions<'a> = SmallVec<[Decided<'a>; 1]>;
 
 impl<'a> Decided<'a> {
     fn new(change: Change<'a>, at: &Spot<'a>, old: Option<Location>) -> Decided<'a> {
@@ -60,8 +64,7 @@ pub(super) struct Spot<'a> {
     seen: Option<(Location, u64)>,
 }
 
-/// The spots of all changes; `None` is a kind that nothing was ever put into. Most commits have one
-/// change: theirs needs no allocation.
+/// The spots of all changes; `None` is a kind that nothing was ever put into.
 pub(super) type Spots<'a> = SmallVec<[Option<Spot<'a>>; 1]>;
 
 /// Looks up where the changes will take place; with `ahead`, also where their keys are by now.
@@ -85,7 +88,8 @@ pub(super) fn look_up<'a>(
         let found = match (ahead, alone) {
             (true, _) => read::find_sound(state, kind, id).ok().flatten(),
             (false, true) => {
-                // What it overwrites comes from memory while the change is ordered and encoded.
+                // What it overwrites comes from memory while it is ordered, and encoded if it is a
+                // put without a condition.
                 let place = kind.lookup(id.hash).candidate();
                 place.into_iter().for_each(|place| state.segments.prefetch(place));
                 None
@@ -144,7 +148,7 @@ pub(super) fn decide<'a>(
     spots: &[Option<Spot<'a>>],
     expect: Option<Expect>,
     awaited: &mut bool,
-    decided: &mut Vec<Decided<'a>>,
+    decided: &mut Decisions<'a>,
 ) -> Result<u64> {
     let (mut prefixes, mut removed) = (0, 0);
     for (i, (change, spot)) in changes.iter().zip(spots).enumerate() {
@@ -286,7 +290,7 @@ mod tests {
 
     fn decided(state: &State, changes: &[Change<'_>], spots: &Spots<'_>) -> Option<Effect> {
         let order = state.order.lock();
-        let mut decided = Vec::new();
+        let mut decided = Decisions::new();
         let removed = decide(state, &order, changes, spots, None, &mut false, &mut decided);
         assert_eq!(decided.len() as u64, removed.expect("it is decided"));
         decided.first().map(Decided::effect)

@@ -20,7 +20,7 @@ pub(crate) struct Compaction {
     pub(crate) behind: AtomicBool,
     /// Bytes that were committed meanwhile since a commit last paused. Held while one pauses; no
     /// other lock is taken or held then.
-    pub(crate) owed: Mutex<u64>,
+    pub(crate) owed: Mutex<i64>,
     /// A commit has found the disk full: every byte that can be had is wanted.
     pub(crate) full: AtomicBool,
     pub(crate) counters: Counters,
