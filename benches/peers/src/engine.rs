@@ -114,4 +114,6 @@ pub enum Role {
     Memory,
     /// A limit: a log alone, which nobody can read from.
     Log,
+    /// A limit: gets alone, of what was loaded before it was opened.
+    Points,
 }

@@ -1,5 +1,6 @@
 //! The stores, one a file.
 
+mod bare;
 mod kindlog;
 mod memory;
 mod rawlog;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<&'static Spec> {
         &sqlite::SPEC,
         &memory::SPEC,
         &rawlog::SPEC,
+        &bare::SPEC,
     ]
 }
 

@@ -47,6 +47,9 @@ pub enum Store {
 pub enum Needs {
     Writes,
     DurableWrites,
+    /// Gets, of what was loaded.
+    Gets,
+    /// And scans.
     Reads,
     Changes,
     Files,
@@ -56,9 +59,10 @@ impl Needs {
     pub fn met_by(self, role: Role) -> bool {
         match role {
             Role::Store => true,
-            Role::Reader => self == Needs::Reads,
-            Role::Memory => matches!(self, Needs::Writes | Needs::Reads | Needs::Changes),
+            Role::Reader => matches!(self, Needs::Gets | Needs::Reads),
+            Role::Memory => !matches!(self, Needs::DurableWrites | Needs::Files),
             Role::Log => matches!(self, Needs::Writes | Needs::DurableWrites),
+            Role::Points => self == Needs::Gets,
         }
     }
 }
@@ -155,6 +159,10 @@ const fn read(
     Workload { needs: Needs::Reads, ..of(name, about, run) }
 }
 
+const fn get(name: &'static str, about: &'static str, run: fn(&Context) -> Result<()>) -> Workload {
+    Workload { needs: Needs::Gets, ..of(name, about, run) }
+}
+
 const fn two_threads(workload: Workload) -> Workload {
     Workload { threads: 2, ops: |records| 2 * records, ..workload }
 }
@@ -182,7 +190,7 @@ const O1C: Workload = Workload {
     ..on_files(of("O1c", "open with no file in memory, first get", open::cold))
 };
 const CP: Workload = on_files(of("CP", "compact all of it", space::compact));
-const R1: Workload = read("R1", "get at random", reads::uniform);
+const R1: Workload = get("R1", "get at random", reads::uniform);
 const R3: Workload = read("R3", "list kinds with values", scans::values);
 const R3C: Workload = Workload {
     ops: |records| (records / 20).max(500),
@@ -226,10 +234,10 @@ pub const ALL: &[Workload] = &[
     O1C,
     CP,
     R1,
-    two_threads(read("R1x2", "get at random, 2 threads", reads::uniform)),
-    read("R1z", "get, zipfian", reads::zipfian),
-    two_threads(read("R1zx2", "get, zipfian, 2 threads", reads::zipfian)),
-    read("R2", "get what is missing", reads::missing),
+    two_threads(get("R1x2", "get at random, 2 threads", reads::uniform)),
+    get("R1z", "get, zipfian", reads::zipfian),
+    two_threads(get("R1zx2", "get, zipfian, 2 threads", reads::zipfian)),
+    get("R2", "get what is missing", reads::missing),
     R3,
     read("R3b", "list kinds, keys only", scans::keys),
     R3C,

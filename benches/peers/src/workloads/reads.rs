@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::data::{self, Keys, Stream};
-use crate::engine::{Engine, Result};
+use crate::engine::{Engine, Result, Role};
 use crate::measure::{in_threads, touch};
 
 pub fn uniform(context: &Context) -> Result<()> {
@@ -48,13 +48,14 @@ fn gets(
 /// Brings everyone's caches and mappings in: a pass over all records, and a tenth of them at
 /// random.
 pub fn warm(context: &Context, engine: &dyn Engine) -> Result<()> {
-    for kind in data::kinds() {
-        engine.scan(data::whole_kind(&kind), usize::MAX, &mut touch)?;
+    let get = |keys: Keys| keys.iter().try_for_each(|key| engine.get(key, &mut touch).map(drop));
+    if context.spec.role == Role::Points {
+        get(Keys::of(0..context.records))?;
+    } else {
+        for kind in data::kinds() {
+            engine.scan(data::whole_kind(&kind), usize::MAX, &mut touch)?;
+        }
     }
     let stream = Stream::new(9, 0);
-    let some = (0..context.records / 10).map(|i| stream.at(i) % context.records);
-    for key in Keys::of(some).iter() {
-        engine.get(key, &mut touch)?;
-    }
-    Ok(())
+    get(Keys::of((0..context.records / 10).map(|i| stream.at(i) % context.records)))
 }
