@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::worker::note_behind;
+use super::worker::excess;
 use crate::error::{Error, Result};
 use crate::state::State;
 use crate::sync::atomic::Ordering;
@@ -14,7 +14,8 @@ const STEP_LEN: u64 = 1 << 20;
 const MAX_REST: Duration = Duration::from_millis(50);
 
 pub(super) struct Pace {
-    /// Rests as long as it works, so that commits and reads keep half of the machine.
+    /// Rests as long as it works, so that commits and reads keep half of the machine; less, the
+    /// more there is to do.
     gentle: bool,
     step: u64,
     step_began: Instant,
@@ -43,9 +44,9 @@ impl Pace {
         }
         let commits = state.counters.commits.load(Ordering::Relaxed);
         let alone = std::mem::replace(&mut self.commits, commits) == commits;
-        note_behind(state);
-        if self.gentle && !alone && !compaction.behind.load(Ordering::Relaxed) {
-            thread::sleep(self.step_began.elapsed().min(MAX_REST));
+        let excess = excess(state);
+        if self.gentle && !alone && excess < 1.0 {
+            thread::sleep(self.step_began.elapsed().min(MAX_REST).mul_f64(1.0 - excess));
         }
         self.step_began = Instant::now();
         Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::why;
-use super::worker::{Pressure, bring_down, compact, compact_picked, rows, try_unread};
+use super::worker::{Pressure, bring_down, compact, compact_picked, excess, rows, try_unread};
 use crate::disk::sim::{EIO, Fault, OpKind, SimDisk};
 use crate::engine::commit::{Change, What, commit};
 use crate::engine::{read, recover, roll};
@@ -418,4 +418,21 @@ fn a_reader_finds_what_took_the_place_of_what_is_compacted_away() {
     assert!(!reader.contains("Log", "b").expect("sound"), "nobody has synced it");
     let found = reader.get_resource("Log", "a").expect("sound");
     assert_eq!(found.expect("it is there").data, b"new"[..]);
+}
+
+/// Compaction rests less and less on the way from the bound to what is promised, and only beyond
+/// that are commits held back.
+#[test]
+fn commits_are_held_back_only_where_compaction_no_longer_rests() {
+    let state = open(&SimDisk::new());
+    let step = || {
+        change(&state, "Log", "a", What::Put(&[7; 4_000]));
+        (excess(&state), state.compaction.behind.load(Ordering::Relaxed))
+    };
+    let steps: Vec<(f64, bool)> = (0..50).map(|_| step()).collect();
+    assert!(steps.is_sorted_by(|a, b| a.0 <= b.0), "{steps:?}");
+    assert_eq!((steps[0], steps[49]), ((0.0, false), (1.0, true)));
+    let between = steps.iter().filter(|(excess, _)| (0.1..0.9).contains(excess)).count();
+    assert!(between > 8, "{steps:?}");
+    assert!(steps.iter().all(|(excess, behind)| !behind || *excess == 1.0), "{steps:?}");
 }

@@ -252,13 +252,21 @@ fn idle_bound(bound: f64) -> f64 {
     (1.0 + (bound - 1.0) * IDLE_SHARE).clamp(MIN_SPACE_BOUND, bound)
 }
 
-/// Looks whether a store that is written is over what is promised for it.
-pub(super) fn note_behind(state: &State) {
+/// How far a store that is written is on its way from the bound that it is held to, at 0, to what
+/// is promised for it, at 1. Beyond that commits are held back.
+pub(super) fn excess(state: &State) -> f64 {
     let (_, space) = survey(state, false);
-    let bound = state.options.space_bound + 0.5;
-    let allowed = (space.live as f64 * bound) as u64;
-    let allowed = allowed.saturating_add(2 * state.options.segment_size);
-    state.compaction.behind.store(space.total > allowed, Ordering::Relaxed);
+    let allowed = |bound: f64, segments: u64| {
+        space.live as f64 * bound + (segments * state.options.segment_size) as f64
+    };
+    let bound = state.options.space_bound;
+    let (held_to, promised) = (allowed(bound, 1), allowed(bound + 0.5, 2));
+    let total = space.total as f64;
+    state.compaction.behind.store(total > promised, Ordering::Relaxed);
+    match bound.is_finite() {
+        true => ((total - held_to) / (promised - held_to)).clamp(0.0, 1.0),
+        false => 0.0,
+    }
 }
 
 /// A segment that the manifest names, and how full of what it is.
