@@ -1,6 +1,6 @@
 //! A limit: what a get waits for, and nothing else. One slot of a table, one record in a mapped
-//! file, and a comparison of its key: no locks, no checksums, no order, no changes. A store that keeps
-//! its records in a log and finds them by a hash can't do less.
+//! file, and a comparison of its key: no locks, no checksums, no order, no changes. A store that
+//! keeps its records in a log and finds them by a hash can't do less.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
