@@ -18,8 +18,8 @@ pub(crate) struct Compaction {
     pub(crate) findings: Mutex<Findings>,
     /// A run is under way, and more is dead than the bound allows: commits give way to it.
     pub(crate) behind: AtomicBool,
-    /// Bytes that were committed meanwhile since a commit last paused. Held while one pauses; no
-    /// other lock is taken or held then.
+    /// Bytes that were committed meanwhile since a commit last paused, less those that its pause
+    /// was too long for. Held while one pauses; no other lock is taken or held then.
     pub(crate) owed: Mutex<i64>,
     /// A commit has found the disk full: every byte that can be had is wanted.
     pub(crate) full: AtomicBool,
