@@ -232,12 +232,7 @@ impl Store {
     /// # Errors
     /// `Corrupt`, naming the key, if its checksum is wrong; `InvalidKey`, `Io`, `Closed`.
     pub fn get_resource(&self, kind: &str, id: &str) -> Result<Option<Resource>> {
-        let found = read::get(&*self.state()?, kind, id);
-        if let Ok(None) = found {
-            // What is there has a key that is well formed.
-            key::check_key(kind, id)?;
-        }
-        found
+        read::get(&*self.state()?, kind, id)
     }
 
     /// Whether a key is there. Does not read its value.

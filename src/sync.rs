@@ -10,7 +10,7 @@ mod scheduled;
 mod signals;
 mod striped;
 
-pub(crate) use striped::{STRIPES, Striped, stripe};
+pub(crate) use striped::Striped;
 
 use std::time::Duration;
 #[cfg(not(all(test, kindlog_shuttle)))]

@@ -350,6 +350,9 @@ fn finish_weak(
         // The commit itself is where it was promised to be. The next one finds out.
         order.health = crate::state::Health::Broken;
     }
+    if written.start / FLUSH_LEN != (written.start + written.len) / FLUSH_LEN {
+        state.segments.grow(&order.active().segment);
+    }
     Ok(())
 }
 

@@ -85,8 +85,8 @@ pub(super) fn look_up<'a>(
             return Some(Spot { kind, hash: 0, seen: None });
         }
         let id = kind.hashed(change.id.as_bytes());
-        let found = match (ahead, alone) {
-            (true, _) => read::find_sound(state, kind, id).ok().flatten(),
+        let seen = match (ahead, alone) {
+            (true, _) => read::locate(state, kind, id).ok().flatten(),
             (false, true) => {
                 // What it overwrites comes from memory while it is ordered, and encoded if it is a
                 // put without a condition.
@@ -99,7 +99,6 @@ pub(super) fn look_up<'a>(
                 None
             }
         };
-        let seen = found.map(|found| (found.location(), found.header.revision));
         Some(Spot { kind, hash: id.hash, seen })
     };
     match changes {
@@ -226,8 +225,8 @@ fn current(
     {
         return Ok(Some(location));
     }
-    match read::find_sound(state, kind, id) {
-        Ok(found) => Ok(found.map(|found| found.location())),
+    match read::locate(state, kind, id) {
+        Ok(located) => Ok(located.map(|(location, _)| location)),
         // A record that is damaged or can't be read can be written over and deleted.
         Err(Error::Corrupt { .. } | Error::Io { .. }) => Ok(kind.find_ordered(id.id)),
         Err(error) => Err(error),
@@ -247,8 +246,8 @@ fn revision_of(
     if location.is_none() {
         return Ok(None);
     }
-    let found = read::find_sound(state, kind, kind.hashed(id.as_bytes()))?;
-    Ok(found.map(|found| Revision::from(found.header.revision)))
+    let located = read::locate(state, kind, kind.hashed(id.as_bytes()))?;
+    Ok(located.map(|(_, revision)| Revision::from(revision)))
 }
 
 fn check_expectation(

@@ -197,6 +197,7 @@ fn flush(state: &State, order: &mut Order) -> Result<u64> {
     if let Err(error) = order.active().flush() {
         return Err(heal::append_failed(state, order, cut, error));
     }
+    state.segments.grow(&order.active().segment);
     Ok(order.active().position())
 }
 

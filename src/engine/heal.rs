@@ -106,6 +106,7 @@ pub(crate) fn heal(state: &State, order: &mut Order) -> Result<()> {
         // The room ahead that was never used. The length is already what counts.
         let _ = segment.file.set_len(*length);
     }
+    state.segments.end(&segment);
     let first = next.first;
     order.active = Some(Active::new(next, first));
     order.hinted = 0;

@@ -7,9 +7,10 @@ use bytes::{Buf, Bytes};
 use crate::disk::native::prefetch;
 use crate::error::{Error, Result};
 use crate::format::location::{Location, Place};
-use crate::format::record::{FrameType, Header};
-use crate::index::{Earlier, Hashed, Kind};
-use crate::log::segments::Frame;
+use crate::format::record::{self, FrameType, Header, Skimmed};
+use crate::index::{Earlier, Hashed, Kind, Likely};
+use crate::key::check_key;
+use crate::log::segments::{Frame, Held};
 use crate::resource::{Resource, Revision, Text};
 use crate::state::State;
 use crate::sync::atomic::{Ordering, fence};
@@ -37,12 +38,65 @@ impl Found {
     }
 }
 
-/// The newest visible resource of a key.
+/// The newest visible resource of a key, which is checked where nothing has it: what is there has
+/// one that is well formed.
 pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource>> {
-    let Some(kind) = state.index.kind(kind) else { return Ok(None) };
+    let Some(index) = state.index.kind(kind) else { return absent(kind, id) };
+    let before = state.applying.load(Ordering::Acquire);
+    let likely = index.likely(index.hash(id.as_bytes()));
+    let held = if let Likely::At(place) = likely { state.segments.held(place) } else { None };
+    fence(Ordering::Acquire);
+    let between = !before.is_multiple_of(2) || state.applying.load(Ordering::Acquire) != before;
+    let Held { bytes, at, .. } = match (held, likely) {
+        (Some(held), _) if !between => held,
+        (None, Likely::Nowhere) if !between => return absent(kind, id),
+        _ => return get_thoroughly(state, index, id),
+    };
+    let Some((header, frame)) = likely_record(state, index, id, &bytes, at) else {
+        return get_thoroughly(state, index, id);
+    };
+    let [k, i, v] = header.ranges();
+    let kind = Text::new(index.name(), &frame[k.start..], || bytes.slice_ref(&frame[k]));
+    let id = Text::new(id, &frame[i.start..], || bytes.slice_ref(&frame[i]));
+    let (revision, updated_at) = (Revision::from(header.revision), time_from_micros(header.time));
+    let mut data = bytes;
+    data.truncate(at + v.end);
+    data.advance(at + v.start);
+    Ok(Some(Resource { kind, id, data, updated_at, revision }))
+}
+
+/// The record that begins at `at`, if it is the key's, and has the header that nearly all have, and
+/// is sound; and its frame.
+///
+/// This is short, so that the processor is done with it while it waits for memory, and goes on to
+/// what comes next.
+#[inline(always)]
+fn likely_record<'a>(
+    state: &State,
+    kind: &Kind,
+    id: &str,
+    bytes: &'a [u8],
+    at: usize,
+) -> Option<(Skimmed, &'a [u8])> {
+    let frame = bytes.get(at..)?;
+    let header = record::skim(frame.first_chunk()?)?;
+    let is_it = header.end() <= frame.len()
+        && header.is_of(frame, kind.name(), id.as_bytes())
+        && (!state.options.verify_reads || header.has_sound_body(frame));
+    is_it.then_some((header, frame))
+}
+
+/// There is nothing: whoever asked may have had a key that there can't be.
+#[cold]
+fn absent(kind: &str, id: &str) -> Result<Option<Resource>> {
+    check_key(kind, id).map(|()| None)
+}
+
+#[inline(never)]
+fn get_thoroughly(state: &State, kind: &Kind, id: &str) -> Result<Option<Resource>> {
     // The record itself never changes: its checksum is not part of what may have to be done again.
     let found = consistent(state, || find(state, kind, kind.hashed(id.as_bytes())))?;
-    let Some(found) = found else { return Ok(None) };
+    let Some(found) = found else { return absent(kind.name(), id) };
     match resource(state, kind, id, found) {
         Err(Error::Corrupt { .. }) if planted(Bug::DamageIsAbsence) => Ok(None),
         read => read.map(Some),
@@ -52,7 +106,7 @@ pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource
 /// Whether a key is there. Reads its record's header, not its value.
 pub(crate) fn contains(state: &State, kind: &str, id: &str) -> Result<bool> {
     let Some(kind) = state.index.kind(kind) else { return Ok(false) };
-    Ok(consistent(state, || find_sound(state, kind, kind.hashed(id.as_bytes())))?.is_some())
+    Ok(consistent(state, || locate(state, kind, kind.hashed(id.as_bytes())))?.is_some())
 }
 
 /// The resource of a key as it was at a revision that a view holds.
@@ -132,12 +186,49 @@ fn find_ordered(state: &State, kind: &Kind, id: &[u8]) -> Result<Option<Found>> 
     }
 }
 
-/// The same, with the header's checksum checked: for whoever goes by its revision or its length
-/// without a look at the record's own.
-pub(crate) fn find_sound(state: &State, kind: &Kind, id: Hashed<'_>) -> Result<Option<Found>> {
+/// Where the newest record of a key is, and its revision. Its header is checked, since nobody looks
+/// at the rest of it.
+#[inline(always)]
+pub(crate) fn locate(
+    state: &State,
+    kind: &Kind,
+    id: Hashed<'_>,
+) -> Result<Option<(Location, u64)>> {
+    match kind.likely(id.hash) {
+        Likely::Nowhere => return Ok(None),
+        Likely::At(place) => {
+            let located = locate_at(state, kind, id.id, place);
+            if located.is_some() {
+                return Ok(located);
+            }
+        }
+        Likely::Unknown => {}
+    }
+    locate_thoroughly(state, kind, id)
+}
+
+/// The same, if it is at `place`, and all is as it nearly always is.
+#[inline(always)]
+fn locate_at(state: &State, kind: &Kind, id: &[u8], place: Place) -> Option<(Location, u64)> {
+    let Held { bytes, at, position, salt } = state.segments.held(place)?;
+    let frame = bytes.get(at..)?;
+    let header = record::skim(frame.first_chunk()?)?;
+    let is_it = header.end() <= frame.len()
+        && header.is_of(frame, kind.name(), id)
+        && header.is_sound(frame, salt, position);
+    let location = Location::new(place.segment, place.offset_bytes(), header.frame_len());
+    is_it.then_some((location, header.revision))
+}
+
+#[inline(never)]
+fn locate_thoroughly(
+    state: &State,
+    kind: &Kind,
+    id: Hashed<'_>,
+) -> Result<Option<(Location, u64)>> {
     let Some(found) = find(state, kind, id)? else { return Ok(None) };
     match found.header.check(&found.bytes, found.salt, found.position) {
-        Ok(()) => Ok(Some(found)),
+        Ok(()) => Ok(Some((found.location(), found.header.revision))),
         Err(bad) => Err(damaged(state, kind, id.id, found.place, &bad.to_string())),
     }
 }

@@ -79,8 +79,7 @@ impl Records {
         self.last = match likely.map_or_else(search, Ok) {
             Ok(at) => at,
             Err(at) => {
-                let segment = state.segments.find(id)?;
-                let window = segment.window();
+                let (segment, window) = state.segments.source(id)?;
                 self.sources.insert(at, Source { id, segment, window });
                 at
             }

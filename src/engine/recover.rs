@@ -241,7 +241,6 @@ impl Recovery {
                 continue;
             };
             segment.set_written(checked_len(&segment, seal.length)?);
-            segment.end();
             state.segments.insert(segment.clone());
             sealed.push((segment, seal));
         }

@@ -82,7 +82,7 @@ fn roll(state: &State, order: &mut Order, len: u64) -> Result<()> {
         return Err(heal::append_failed(state, order, end, error));
     }
     let (segment, length) = (active.segment.clone(), active.end());
-    segment.end();
+    state.segments.end(&segment);
     order.rolled.push(Rolled { segment, length, synced: false });
     let first = next.first;
     order.active = Some(Active::new(next, first));

@@ -13,6 +13,8 @@
 
 mod quick;
 
+pub(crate) use quick::{Skimmed, skim};
+
 use std::sync::OnceLock;
 
 use bytes::{BufMut, BytesMut};

@@ -79,6 +79,16 @@ pub(crate) struct Garbage {
     deletes: Option<Arc<[Arc<Detached>]>>,
 }
 
+/// Where a key most likely is.
+pub(crate) enum Likely {
+    /// At the first place that may hold it.
+    At(Place),
+    /// There is no such place: the key is absent, and that is certain.
+    Nowhere,
+    /// What lies at such a place may be hidden by a prefix delete.
+    Unknown,
+}
+
 /// The places that may hold a key, one after another; nearly always the first does.
 ///
 /// Read the record at each and compare its key. If it is the key, ask [`Lookup::covered`], and go
@@ -156,6 +166,17 @@ impl Kind {
         // Before any slot is read: see `Stale::covering`.
         let covering = self.stale.covering();
         Lookup { points: &self.points, covering, probe: Probe::new(hash) }
+    }
+
+    /// Where an id most likely is. It is not where it seems to be if it is another of its hash, and
+    /// only [`Lookup`] finds it then.
+    #[inline(always)]
+    pub(crate) fn likely(&self, hash: u64) -> Likely {
+        // As in `lookup`.
+        match self.stale.len() > 0 {
+            true => Likely::Unknown,
+            false => self.points.first(hash).map_or(Likely::Nowhere, Likely::At),
+        }
     }
 
     /// Points `id` to `new`. `old` is where it is, found by the caller: `None` if it is absent.

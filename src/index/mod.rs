@@ -47,7 +47,7 @@ use self::kinds::Kinds;
 pub(crate) use bulk::Bulk;
 pub(crate) use chunk::Chunk;
 pub(crate) use history::Earlier;
-pub(crate) use kind::Kind;
+pub(crate) use kind::{Kind, Likely};
 use merger::Merger;
 pub(crate) use relocate::Move;
 pub(crate) use run::Hashed;

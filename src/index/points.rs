@@ -215,6 +215,13 @@ impl Points {
         &self.shards[shard(hash)]
     }
 
+    /// The first candidate for a hash.
+    #[inline(always)]
+    pub(super) fn first(&self, hash: u64) -> Option<Place> {
+        let table = self.shard(hash).read();
+        table.find(hash as u32, 0, |_| true).map(|at| table.slots[at].place())
+    }
+
     /// Fills the tables, which are empty.
     pub(super) fn fill(&self, slots: Slots) {
         for (shard, slots) in self.shards.iter().zip(slots.shards) {

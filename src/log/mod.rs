@@ -18,7 +18,6 @@ pub(crate) mod segment;
 pub(crate) mod segments;
 pub(crate) mod tail;
 pub(crate) mod whole;
-mod windows;
 
 #[cfg(test)]
 mod tests;

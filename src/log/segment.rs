@@ -6,18 +6,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
-use crate::disk::native::prefetch;
 use crate::disk::{File, Map};
 use crate::error::{Error, Result};
 use crate::format::location::{SegmentId, UNIT};
 use crate::format::record::{Bad, Header, MAX_EXTENDED_HEADER_LEN};
-use crate::log::windows::Windows;
 use crate::sync::RwLock;
-
-/// So much of a frame has its header and most keys.
-const KEYED_LEN: usize = 128;
 
 /// A segment file that records are read from. While it is active, [`Active`](super::active::Active)
 /// alone moves its end.
@@ -33,8 +28,6 @@ pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn File>,
     map: Option<Arc<dyn Map>>,
-    /// What of the mapping was final some time ago. Empty without a mapping.
-    windows: Windows,
     readable: RwLock<Readable>,
 }
 
@@ -77,7 +70,6 @@ impl Segment {
             first,
             path,
             file,
-            windows: Windows::new(if map.is_some() { header.capacity } else { 0 }),
             map,
             readable: RwLock::default(),
         })
@@ -100,17 +92,6 @@ impl Segment {
         }
         drop(readable);
         drop(old);
-        if let Some(map) = &self.map {
-            self.windows.grow(written, || map.clone().prefix(written));
-        }
-    }
-
-    /// Nothing is written behind the file's final bytes any more.
-    pub(crate) fn end(&self) {
-        let written = self.written();
-        if let Some(map) = &self.map {
-            self.windows.end(|| map.clone().prefix(written));
-        }
     }
 
     /// Whether records that the file has are read through a mapping: then reading one is no I/O
@@ -119,13 +100,11 @@ impl Segment {
         self.map.is_some()
     }
 
-    /// The file's final bytes, or what was final a little while ago. Empty without a mapping.
+    /// The file's final bytes. Empty without a mapping. Who shares it is counted apart from those
+    /// who share another.
     pub(crate) fn window(&self) -> Bytes {
         let written = self.written();
-        match self.windows.at(written.saturating_sub(1)) {
-            Some(window) => window.clone(),
-            None => self.readable.read().window.clone(),
-        }
+        self.map.clone().map(|map| map.prefix(written)).unwrap_or_default()
     }
 
     /// How many bytes of the file are final.
@@ -181,36 +160,30 @@ impl Segment {
     /// # Errors
     /// `Io` if the file can't be read; `Corrupt` if nothing was ever written there.
     pub(crate) fn frame(&self, offset: u64) -> Result<Bytes> {
-        if let Some(window) = self.windows.at(offset) {
-            let mut bytes = window.clone();
-            bytes.advance(offset as usize);
-            return Ok(bytes);
+        match self.held(offset)? {
+            Some((bytes, at)) => Ok(bytes.slice(at..)),
+            None => self.pread_frame(offset, self.written()),
         }
+    }
+
+    /// What holds the frame at `offset`, if the file need not be read for it, and where it begins
+    /// in that.
+    ///
+    /// # Errors
+    /// `Corrupt` if nothing was ever written there.
+    pub(super) fn held(&self, offset: u64) -> Result<Option<(Bytes, usize)>> {
         let readable = self.readable.read();
         if offset < readable.written {
-            if self.map.is_some() {
-                return Ok(readable.window.slice(offset as usize..));
-            }
-            let written = readable.written;
-            drop(readable);
-            return self.pread_frame(offset, written);
+            let window = self.map.as_ref().map(|_| readable.window.clone());
+            return Ok(window.map(|window| (window, offset as usize)));
         }
         let piece = begun_at(&readable.recent, offset).checked_sub(1);
         let piece = piece.and_then(|at| readable.recent.get(at));
         match piece {
             Some((at, bytes)) if offset - at < bytes.len() as u64 => {
-                Ok(bytes.slice((offset - at) as usize..))
+                Ok(Some((bytes.clone(), (offset - at) as usize)))
             }
             _ => Err(Error::corrupt(&self.path, offset, "a location points behind the log's end")),
-        }
-    }
-
-    /// Has the processor fetch the header and the key of the frame at `offset`, if they are mapped.
-    #[inline]
-    pub(crate) fn prefetch(&self, offset: u64) {
-        if let Some(window) = self.windows.at(offset) {
-            let frame = &window[offset as usize..];
-            prefetch(&frame[..frame.len().min(KEYED_LEN)]);
         }
     }
 

@@ -1,11 +1,13 @@
 //! The set of segments: made, opened, found by number.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::disk::native::{prefetch, prefetch_first};
 use crate::disk::{Disk, File};
 use crate::error::{Error, Result};
 use crate::format::file::{HeaderError, MAX_HEADER_LEN};
@@ -18,17 +20,46 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{RwLock, Striped};
 use crate::zoo::{Bug, planted, unless};
 
+/// So much of a frame has its header and most keys.
+const KEYED_LEN: usize = 128;
+
 /// The segments of a store, by number.
 #[derive(Debug)]
 pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
     store_id: StoreId,
     mapped: bool,
-    list: Striped<Vec<(SegmentId, Arc<Segment>)>>,
+    list: Striped<Vec<Listed>>,
     /// Segments whose files are gone, and the last generation of snapshots that may read them.
     retired: RwLock<Vec<(u64, Arc<Segment>)>>,
     /// Whether there may be any, so that who lets go of a snapshot need not look.
     any_retired: AtomicBool,
+}
+
+/// A segment, as the threads of a stripe find it.
+struct Listed {
+    id: SegmentId,
+    /// What is final of a mapped file, or was a while ago: it ends where a frame does. A prefix of
+    /// the stripe's own, since whoever reads a record counts it up, and all threads counting up the
+    /// same one would wait for each other.
+    window: Bytes,
+    segment: Arc<Segment>,
+}
+
+/// Names no values.
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, of which {} bytes", self.segment, self.window.len())
+    }
+}
+
+/// Bytes of which some begin with a frame, and what the frame's checksum covers beside them.
+pub(crate) struct Held {
+    pub(crate) bytes: Bytes,
+    /// Where the frame begins.
+    pub(crate) at: usize,
+    pub(crate) position: u64,
+    pub(crate) salt: u64,
 }
 
 /// The bytes that begin with a record's frame, and what the frame's checksum covers beside them.
@@ -54,8 +85,8 @@ impl Segments {
 
     /// The segment that a location points into.
     pub(crate) fn get(&self, id: SegmentId) -> Option<Arc<Segment>> {
-        if let Some(segment) = find(&self.list.read(), id) {
-            return Some(segment.clone());
+        if let Some(listed) = find(&self.list.read(), id) {
+            return Some(listed.segment.clone());
         }
         let retired = self.retired.read();
         retired.iter().find(|(_, segment)| segment.id == id).map(|(_, segment)| segment.clone())
@@ -72,39 +103,95 @@ impl Segments {
     /// As [`Segment::frame`].
     pub(crate) fn frame(&self, place: Place) -> Result<Option<Frame>> {
         let offset = place.offset_bytes();
-        let read = |segment: &Segment| {
+        let frame = |segment: &Segment, bytes: Bytes| {
             let (position, salt) = (segment.position(offset), segment.salt);
-            segment.frame(offset).map(|bytes| Some(Frame { bytes, position, salt }))
+            Some(Frame { bytes, position, salt })
         };
+        let read = |segment: &Segment| segment.frame(offset).map(|bytes| frame(segment, bytes));
         {
             // Most often the list is held, which this thread's stripe alone counts, and not the
             // segment, which all threads would.
             let list = self.list.read();
-            if let Some(segment) = find(&list, place.segment).filter(|found| found.is_mapped()) {
-                return read(segment);
+            if let Some(Listed { segment, window, .. }) = find(&list, place.segment) {
+                if offset < window.len() as u64 {
+                    return Ok(frame(segment, window.slice(offset as usize..)));
+                }
+                if segment.is_mapped() {
+                    return read(segment);
+                }
             }
         }
         self.get(place.segment).map_or(Ok(None), |segment| read(&segment))
     }
 
+    /// What holds the frame at a place, if no file need be read for it. The processor is told to
+    /// fetch what lies there.
+    #[inline(always)]
+    pub(crate) fn held(&self, place: Place) -> Option<Held> {
+        let offset = place.offset_bytes();
+        let list = self.list.read();
+        let Listed { window, segment, .. } = find(&list, place.segment)?;
+        let (position, salt) = (segment.position(offset), segment.salt);
+        match window.get(offset as usize..) {
+            Some(frame) if !frame.is_empty() => {
+                prefetch_first(frame);
+                Some(Held { bytes: window.clone(), at: offset as usize, position, salt })
+            }
+            _ => {
+                let (bytes, at) = segment.held(offset).ok()??;
+                Some(Held { bytes, at, position, salt })
+            }
+        }
+    }
+
+    /// A segment, and what was final of its file a while ago; nothing if it is not mapped.
+    ///
+    /// # Errors
+    /// `MissingSegment`.
+    pub(crate) fn source(&self, id: SegmentId) -> Result<(Arc<Segment>, Bytes)> {
+        if let Some(listed) = find(&self.list.read(), id) {
+            return Ok((listed.segment.clone(), listed.window.clone()));
+        }
+        let segment = self.find(id)?;
+        let window = segment.window();
+        Ok((segment, window))
+    }
+
+    /// More of a segment's file is final. Who reads it just now learns of that another time.
+    pub(crate) fn grow(&self, segment: &Segment) {
+        if segment.is_mapped() {
+            self.list.update_idle(|list| set_window(list, segment));
+        }
+    }
+
+    /// All of a segment's file is final, and nothing comes behind it.
+    pub(crate) fn end(&self, segment: &Segment) {
+        if segment.is_mapped() {
+            self.list.update(|list| set_window(list, segment));
+        }
+    }
+
     /// Has the processor fetch what a frame at a place begins with, if it is mapped there.
     #[inline]
     pub(crate) fn prefetch(&self, place: Place) {
-        if let Some(segment) = find(&self.list.read(), place.segment) {
-            segment.prefetch(place.offset_bytes());
+        if let Some(listed) = find(&self.list.read(), place.segment)
+            && let Some(frame) = listed.window.get(place.offset_bytes() as usize..)
+        {
+            prefetch(&frame[..frame.len().min(KEYED_LEN)]);
         }
     }
 
     /// All segments, by number.
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
-        self.list.read().iter().map(|(_, segment)| segment.clone()).collect()
+        self.list.read().iter().map(|listed| listed.segment.clone()).collect()
     }
 
     /// Adds a segment to those that are found.
     pub(crate) fn insert(&self, segment: Arc<Segment>) {
         self.list.update(|list| {
-            let at = list.partition_point(|(other, _)| *other < segment.id);
-            list.insert(at, (segment.id, segment.clone()));
+            let at = list.partition_point(|other| other.id < segment.id);
+            let (id, window) = (segment.id, segment.window());
+            list.insert(at, Listed { id, window, segment: segment.clone() });
         });
     }
 
@@ -112,7 +199,7 @@ impl Segments {
     pub(crate) fn remove(&self, id: SegmentId) {
         // The last reference closes the file: not under a lock.
         let removed = self.get(id);
-        self.list.update(|list| list.retain(|(other, _)| *other != id));
+        self.list.update(|list| list.retain(|other| other.id != id));
         drop(removed);
     }
 
@@ -268,9 +355,15 @@ pub(crate) fn not_named(own: &SegmentHeader, named: &SegmentHeader) -> String {
     format!("this is not the segment that the manifest names: by its header {holds}")
 }
 
-#[inline]
-fn find(list: &[(SegmentId, Arc<Segment>)], id: SegmentId) -> Option<&Arc<Segment>> {
-    list.binary_search_by_key(&id, |(id, _)| *id).ok().map(|at| &list[at].1)
+#[inline(always)]
+fn find(list: &[Listed], id: SegmentId) -> Option<&Listed> {
+    list.binary_search_by_key(&id, |listed| listed.id).ok().map(|at| &list[at])
+}
+
+fn set_window(list: &mut [Listed], segment: &Segment) {
+    if let Ok(at) = list.binary_search_by_key(&segment.id, |listed| listed.id) {
+        list[at].window = segment.window();
+    }
 }
 
 /// Eight random bytes from the operating system.

@@ -13,7 +13,7 @@ use crate::log::active::Active;
 use crate::log::aside::Aside;
 use crate::log::merge::Merge;
 use crate::log::segment::Segment;
-use crate::log::segments::Segments;
+use crate::log::segments::{Held, Segments};
 use crate::log::tail::Tail;
 
 /// xorshift64*: the same sequence for the same seed, on every machine.
@@ -239,6 +239,7 @@ fn frames_are_read_whole_while_the_file_grows_and_nothing_behind_them_is_lent() 
     let segments = Segments::new(disk, [7; 16], true);
     // The ring's end lies anywhere in a unit.
     let segment = segments.create(SegmentId(0), 77_776, 1 << 20).expect("a segment");
+    segments.insert(segment.clone());
     let check = |places: &[(u64, u64)], end: u64| {
         let written = segment.written();
         for (offset, len) in places.iter().copied() {
@@ -248,6 +249,11 @@ fn frames_are_read_whole_while_the_file_grows_and_nothing_behind_them_is_lent() 
             assert_eq!(header.frame_len(), len);
             let limit = if offset < written { written } else { end };
             assert!(offset + bytes.len() as u64 <= limit, "{offset} of {written}");
+            // The same by the list, which may not know of all that is written.
+            let held = segments.held(Location::new(segment.id, offset, len).place);
+            let Held { bytes: held, at, .. } = held.expect("no file need be read");
+            assert!(held[at..].starts_with(&bytes[..len as usize]));
+            assert!(offset - at as u64 + held.len() as u64 <= limit, "{offset} of {written}");
         }
     };
     let (mut active, mut places) = (Active::new(segment.clone(), segment.first), Vec::new());
@@ -278,12 +284,17 @@ fn frames_are_read_whole_while_the_file_grows_and_nothing_behind_them_is_lent() 
         };
         written.expect("it is written");
         from_tail += usize::from(handed_over && segment.written() > before);
+        if random.below(3) == 0 {
+            segments.grow(&segment);
+        }
         check(&places, active.end());
     }
     active.flush().expect("it is written");
-    segment.end();
+    segments.end(&segment);
     check(&places, active.end());
-    assert_eq!(segment.window().len() as u64, active.end());
+    assert_eq!(segments.source(segment.id).expect("it is there").1.len() as u64, active.end());
+    segments.remove(segment.id);
+    assert!(segments.held(Location::new(segment.id, places[0].0, 8).place).is_none());
     assert!(from_tail > 20, "{from_tail} were written from the tail");
 }
 

@@ -3,7 +3,7 @@
 use super::{RwLock, RwLockReadGuard};
 
 /// How many stripes there are. More let more threads read side by side, and make a change dearer.
-pub(crate) const STRIPES: usize = 8;
+const STRIPES: usize = 8;
 
 /// A value behind several locks, of which each thread reads by its own.
 ///
@@ -47,12 +47,18 @@ impl<T> Striped<T> {
             change(&mut other.0.write());
         }
     }
+
+    /// Changes the copies that nobody reads just now: for what need not be the same in all.
+    pub(crate) fn update_idle(&self, mut change: impl FnMut(&mut T)) {
+        let idle = self.stripes.iter().filter_map(|stripe| stripe.0.try_write());
+        idle.for_each(|mut copy| change(&mut copy));
+    }
 }
 
 /// The stripe of the calling thread.
 #[cfg(not(all(test, kindlog_shuttle)))]
 #[inline]
-pub(crate) fn stripe() -> usize {
+fn stripe() -> usize {
     use std::cell::Cell;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -69,7 +75,7 @@ pub(crate) fn stripe() -> usize {
 
 /// The scheduled threads are all one to the operating system.
 #[cfg(all(test, kindlog_shuttle))]
-pub(crate) fn stripe() -> usize {
+fn stripe() -> usize {
     usize::from(shuttle::current::me()) % STRIPES
 }
 
@@ -83,5 +89,16 @@ mod tests {
         striped.update(|list| list.push(7));
         assert!(striped.stripes.iter().all(|stripe| *stripe.0.read() == [7]));
         assert_eq!(*striped.read(), [7]);
+    }
+
+    #[test]
+    fn who_reads_holds_up_no_change_of_the_idle_ones() {
+        let striped: Striped<u32> = Striped::default();
+        let reading = striped.read();
+        striped.update_idle(|number| *number = 7);
+        assert_eq!(*reading, 0);
+        drop(reading);
+        let changed = striped.stripes.iter().filter(|stripe| *stripe.0.read() == 7).count();
+        assert_eq!(changed, STRIPES - 1);
     }
 }

@@ -22,7 +22,6 @@ const MOVES_PER_HOLD: usize = 16;
 pub(super) fn publish(state: &State, inputs: &[SegmentId], copy: Finished) -> Result<()> {
     let Finished { segment, sealed, contents, moves, .. } = copy;
     let entry = SegmentEntry { sealed: Some(sealed), ..roll::entry(&segment) };
-    segment.end();
     // First there, then named: whoever goes by the manifest finds all that it names.
     state.segments.insert(segment.clone());
     let published = state.manifest.update(|manifest| {

@@ -3,12 +3,61 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{contains, get};
+use super::{consistent, contains, get, get_thoroughly, locate, locate_thoroughly};
+use crate::disk::native::NativeDisk;
 use crate::disk::sim::SimDisk;
 use crate::engine::commit::{Change, What, commit};
+use crate::engine::compact::worker;
 use crate::engine::{recover, roll};
 use crate::state::State;
 use crate::{Durability, Options, ReadMode};
+
+/// The short way to a record and the long one, in a store that is written, rolled and compacted,
+/// with its keys in buffers, in files and hidden by prefix deletes.
+#[test]
+fn a_quick_look_and_a_thorough_one_agree() {
+    let options = Options::new().durability(Durability::Os);
+    let dir = tempfile::tempdir().expect("a directory");
+    // The disks of memory have no mappings.
+    let disk = NativeDisk::open(dir.path().join("store"), true).expect("a disk");
+    let state = recover::open(Arc::new(disk), options).expect("it opens").0;
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    let mut below = |n: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % n
+    };
+    // Some are longer than what is held in place, or than the usual header has room for.
+    let ids = [3, 38, 39, 127, 128, 300].map(|len| "i".repeat(len));
+    let id = |n: u64| format!("{}/{}{n}", n % 3, ids[n as usize % ids.len()]);
+    let (mut there, mut gone) = (0, 0);
+    for step in 0..3_000 {
+        let n = below(60);
+        let (value, id_of) = (vec![n as u8; below(900) as usize], id(n));
+        match below(40) {
+            0..30 => change(&state, &id_of, What::Put(&value)),
+            30..36 => change(&state, &id_of, What::Delete),
+            36 => change(&state, &id_of[..2], What::DeletePrefix),
+            37 if step % 5 == 0 => change(&state, "", What::DeletePrefix),
+            38 => roll::end_early(&state).expect("there is room"),
+            39 if step % 3 == 0 => worker::compact(&state).expect("there is room"),
+            _ => state.order.lock().active().flush().expect("there is room"),
+        }
+        for n in (0..4).map(|_| below(60)) {
+            let id = id(n);
+            let quick = get(&state, "Log", &id).expect("it is sound");
+            let Some(kind) = state.index.kind("Log") else { continue };
+            let hashed = kind.hashed(id.as_bytes());
+            assert_eq!(quick, get_thoroughly(&state, kind, &id).expect("it is sound"));
+            let located = consistent(&state, || locate(&state, kind, hashed)).expect("sound");
+            assert_eq!(located, locate_thoroughly(&state, kind, hashed).expect("it is sound"));
+            assert_eq!(located.is_some(), quick.is_some());
+            *if quick.is_some() { &mut there } else { &mut gone } += 1;
+        }
+    }
+    assert!(there > 2_000 && gone > 2_000, "{there} were there and {gone} were not");
+}
 
 /// A store without threads, whose only segment is ended.
 fn store(disk: &SimDisk, records: &[(&str, &[u8])]) -> Arc<State> {
