@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::apply::apply;
 use super::decide::{Decided, Decisions, Spots, decide, find_old, lone_put, look_up, put_alone};
-use super::read::now_micros;
+use super::read::{Begun, now_micros};
 use super::{group, heal, roll};
 use crate::error::{Error, Result};
 use crate::format::location::Location;
@@ -123,9 +123,10 @@ pub(crate) fn commit(
         see_to_tail(state, &mut order);
     }
     let write = Write { revision, time, sync: durability == Durability::Sync, to_kernel };
+    let begun = if let Some(spot) = lone { spot.begin(state) } else { Begun::Unknown };
     write.encode(&mut order, decided, max_len);
     if let Some(spot) = lone
-        && let Err(error) = find_old(state, &order, spot, &mut decided[0])
+        && let Err(error) = find_old(state, &order, spot, &begun, &mut decided[0])
     {
         order.active().forget();
         return Err(error);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::commit::{Change, Expect, What};
-use super::read;
+use super::read::{self, Begun};
 use crate::error::{Error, Result};
 use crate::format::location::{Location, SegmentId};
 use crate::index::{Hashed, Kind};
@@ -64,6 +64,17 @@ pub(super) struct Spot<'a> {
     seen: Option<(Location, u64)>,
 }
 
+impl Spot<'_> {
+    /// Begins to look for the key's record, unless that was seen.
+    #[inline(always)]
+    pub(super) fn begin(&self, state: &State) -> Begun {
+        match self.seen {
+            None => read::begin(state, self.kind, self.hash),
+            Some(_) => Begun::Unknown,
+        }
+    }
+}
+
 /// The spots of all changes; `None` is a kind that nothing was ever put into.
 pub(super) type Spots<'a> = SmallVec<[Option<Spot<'a>>; 1]>;
 
@@ -75,7 +86,6 @@ pub(super) fn look_up<'a>(
     ahead: bool,
     spots: &mut Spots<'a>,
 ) {
-    let alone = changes.len() == 1;
     let spot = |change: &Change<'a>| {
         let kind = match change.what {
             What::Put(_) => state.index.kind_or_create(change.kind),
@@ -85,16 +95,10 @@ pub(super) fn look_up<'a>(
             return Some(Spot { kind, hash: 0, seen: None });
         }
         let id = kind.hashed(change.id.as_bytes());
-        let seen = match (ahead, alone) {
-            (true, _) => read::locate(state, kind, id).ok().flatten(),
-            (false, true) => {
-                // What it overwrites comes from memory while it is ordered, and encoded if it is a
-                // put without a condition.
-                let place = kind.lookup(id.hash).candidate();
-                place.into_iter().for_each(|place| state.segments.prefetch(place));
-                None
-            }
-            (false, false) => {
+        let seen = match ahead {
+            true => read::locate(state, kind, id).ok().flatten(),
+            false if changes.len() == 1 => None,
+            false => {
                 kind.prefetch(id.hash);
                 None
             }
@@ -127,14 +131,16 @@ pub(super) fn put_alone<'a>(change: &Change<'a>, spot: &Spot<'a>) -> Decided<'a>
     Decided::new(*change, spot, None)
 }
 
-/// Finds what a lone put overwrites.
+/// Finds what a lone put overwrites, as was begun when the order was locked.
+#[inline(always)]
 pub(super) fn find_old(
     state: &State,
     order: &Order,
     spot: &Spot<'_>,
+    begun: &Begun,
     decided: &mut Decided<'_>,
 ) -> Result<()> {
-    decided.old = current(state, order, spot, decided.change.id, &mut false)?;
+    decided.old = current(state, order, spot, decided.change.id, Some(begun), &mut false)?;
     Ok(())
 }
 
@@ -171,7 +177,7 @@ pub(super) fn decide<'a>(
             }
             continue;
         }
-        let mut old = current(state, order, &spot, change.id, awaited)?;
+        let mut old = current(state, order, &spot, change.id, None, awaited)?;
         if i == 0 {
             check_expectation(expect, || revision_of(state, order, spot.kind, change.id, old))?;
         }
@@ -199,12 +205,15 @@ fn is_covered(deletes: &[Decided<'_>], change: &Change<'_>) -> bool {
     })
 }
 
-/// Where a key's resource is, after all commits that were ordered.
+/// Where a key's resource is, after all commits that were ordered. The look for it in the index may
+/// have begun.
+#[inline(always)]
 fn current(
     state: &State,
     order: &Order,
     spot: &Spot<'_>,
     id: &str,
+    begun: Option<&Begun>,
     awaited: &mut bool,
 ) -> Result<Option<Location>> {
     let Spot { kind, hash, seen } = *spot;
@@ -225,7 +234,11 @@ fn current(
     {
         return Ok(Some(location));
     }
-    match read::locate(state, kind, id) {
+    let located = match begun {
+        Some(begun) => read::locate_begun(state, kind, id, begun),
+        None => read::locate(state, kind, id),
+    };
+    match located {
         Ok(located) => Ok(located.map(|(location, _)| location)),
         // A record that is damaged or can't be read can be written over and deleted.
         Err(Error::Corrupt { .. } | Error::Io { .. }) => Ok(kind.find_ordered(id.id)),

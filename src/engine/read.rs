@@ -43,13 +43,12 @@ impl Found {
 pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource>> {
     let Some(index) = state.index.kind(kind) else { return absent(kind, id) };
     let before = state.applying.load(Ordering::Acquire);
-    let likely = index.likely(index.hash(id.as_bytes()));
-    let held = if let Likely::At(place) = likely { state.segments.held(place) } else { None };
+    let begun = begin(state, index, index.hash(id.as_bytes()));
     fence(Ordering::Acquire);
     let between = !before.is_multiple_of(2) || state.applying.load(Ordering::Acquire) != before;
-    let Held { bytes, at, .. } = match (held, likely) {
-        (Some(held), _) if !between => held,
-        (None, Likely::Nowhere) if !between => return absent(kind, id),
+    let Held { bytes, at, .. } = match begun {
+        Begun::At(_, held) if !between => held,
+        Begun::Absent if !between => return absent(kind, id),
         _ => return get_thoroughly(state, index, id),
     };
     let Some((header, frame)) = likely_record(state, index, id, &bytes, at) else {
@@ -194,28 +193,60 @@ pub(crate) fn locate(
     kind: &Kind,
     id: Hashed<'_>,
 ) -> Result<Option<(Location, u64)>> {
-    match kind.likely(id.hash) {
-        Likely::Nowhere => return Ok(None),
+    locate_begun(state, kind, id, &begin(state, kind, id.hash))
+}
+
+/// A look for a key's record that has begun.
+pub(crate) enum Begun {
+    /// This is what most likely holds it, and is on its way from memory.
+    At(Place, Held),
+    /// There is none.
+    Absent,
+    Unknown,
+}
+
+/// Begins to look for a key's record. What else is to be done can be done before it goes on, as
+/// long as nothing changes the index.
+#[inline(always)]
+pub(crate) fn begin(state: &State, kind: &Kind, hash: u64) -> Begun {
+    match kind.likely(hash) {
         Likely::At(place) => {
-            let located = locate_at(state, kind, id.id, place);
+            state.segments.held(place).map_or(Begun::Unknown, |held| Begun::At(place, held))
+        }
+        Likely::Nowhere => Begun::Absent,
+        Likely::Unknown => Begun::Unknown,
+    }
+}
+
+/// Goes on with [`locate`].
+#[inline(always)]
+pub(crate) fn locate_begun(
+    state: &State,
+    kind: &Kind,
+    id: Hashed<'_>,
+    begun: &Begun,
+) -> Result<Option<(Location, u64)>> {
+    match begun {
+        Begun::Absent => return Ok(None),
+        Begun::At(place, held) => {
+            let located = locate_in(kind, id.id, *place, held);
             if located.is_some() {
                 return Ok(located);
             }
         }
-        Likely::Unknown => {}
+        Begun::Unknown => {}
     }
     locate_thoroughly(state, kind, id)
 }
 
-/// The same, if it is at `place`, and all is as it nearly always is.
+/// The same, if all is as it nearly always is.
 #[inline(always)]
-fn locate_at(state: &State, kind: &Kind, id: &[u8], place: Place) -> Option<(Location, u64)> {
-    let Held { bytes, at, position, salt } = state.segments.held(place)?;
-    let frame = bytes.get(at..)?;
+fn locate_in(kind: &Kind, id: &[u8], place: Place, held: &Held) -> Option<(Location, u64)> {
+    let frame = held.bytes.get(held.at..)?;
     let header = record::skim(frame.first_chunk()?)?;
     let is_it = header.end() <= frame.len()
         && header.is_of(frame, kind.name(), id)
-        && header.is_sound(frame, salt, position);
+        && header.is_sound(frame, held.salt, held.position);
     let location = Location::new(place.segment, place.offset_bytes(), header.frame_len());
     is_it.then_some((location, header.revision))
 }

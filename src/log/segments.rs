@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::disk::native::{prefetch, prefetch_first};
+use crate::disk::native::prefetch_first;
 use crate::disk::{Disk, File};
 use crate::error::{Error, Result};
 use crate::format::file::{HeaderError, MAX_HEADER_LEN};
@@ -19,9 +19,6 @@ use crate::log::segment::Segment;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{RwLock, Striped};
 use crate::zoo::{Bug, planted, unless};
-
-/// So much of a frame has its header and most keys.
-const KEYED_LEN: usize = 128;
 
 /// The segments of a store, by number.
 #[derive(Debug)]
@@ -168,16 +165,6 @@ impl Segments {
     pub(crate) fn end(&self, segment: &Segment) {
         if segment.is_mapped() {
             self.list.update(|list| set_window(list, segment));
-        }
-    }
-
-    /// Has the processor fetch what a frame at a place begins with, if it is mapped there.
-    #[inline]
-    pub(crate) fn prefetch(&self, place: Place) {
-        if let Some(listed) = find(&self.list.read(), place.segment)
-            && let Some(frame) = listed.window.get(place.offset_bytes() as usize..)
-        {
-            prefetch(&frame[..frame.len().min(KEYED_LEN)]);
         }
     }
 
