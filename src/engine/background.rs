@@ -118,6 +118,9 @@ pub(crate) fn seal_rolled(state: &State) -> Result<()> {
         state.order.lock().rolled.retain(|rolled| rolled.segment.id != segment.id);
         let id = segment.id;
         state.hints_due.lock().push((segment, contents));
+        // It may be one too many, and can be compacted from now on.
+        let signals = &state.compaction.signals;
+        signals.raise(&signals.now);
         // Compaction may have removed it since it was sealed, and looked for its hint before. On a
         // full disk hints wait, and would hold the file open: its room would not come back.
         if !state.segments.has(id) {

@@ -1,9 +1,12 @@
 //! What the worker does with segments that damage or wrong counts keep, and on a full disk.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::why;
-use super::worker::{Pressure, bring_down, compact, compact_picked, excess, rows, try_unread};
+use super::worker::{
+    IDLE_LEN, PAUSE, Pressure, Pulse, bring_down, compact, compact_picked, excess, rows, try_unread,
+};
 use crate::disk::sim::{EIO, Fault, OpKind, SimDisk};
 use crate::engine::commit::{Change, What, commit};
 use crate::engine::{read, recover, roll};
@@ -70,7 +73,7 @@ fn on_a_full_disk_another_segment_is_tried_where_the_cheapest_has_no_room() {
     (0..12).for_each(|n| change(&state, "Hot", "a", What::Put(&[n; 4_000])));
     end(&state);
     disk.set_capacity(Some(len(&disk) + 12_000));
-    bring_down(&state, Pressure::Full).expect("one of them has room");
+    bring_down(&state, || Pressure::Full).expect("one of them has room");
     let left: Vec<u64> = rows(&state).iter().map(|row| row.total - row.live).collect();
     assert!(left.iter().sum::<u64>() < 2_000, "{left:?}");
     let get = |kind: &str, id: &str| read::get(&state, kind, id).expect("it is sound");
@@ -106,7 +109,7 @@ fn a_segment_that_does_not_go_is_compacted_once_and_told_of() {
         let too_many =
             move |op, _: &str| op == OpKind::Read && reads.fetch_add(1, Ordering::Relaxed) >= 1_000;
         disk.fail_always(too_many, Fault::Error(EIO));
-        let done = bring_down(&state, Pressure::Full);
+        let done = bring_down(&state, || Pressure::Full);
         assert_eq!(done.is_err(), full, "{done:?}");
         assert!(done.err().is_none_or(|error| error.is_storage_full()));
         disk.clear_faults();
@@ -115,7 +118,7 @@ fn a_segment_that_does_not_go_is_compacted_once_and_told_of() {
         let dead: Vec<u64> = rows(&state).iter().skip(1).map(|row| row.total - row.live).collect();
         assert_eq!(dead.iter().sum::<u64>() > 2_000, full, "{dead:?}");
         disk.set_capacity(None);
-        bring_down(&state, Pressure::Full).expect("there is room");
+        bring_down(&state, || Pressure::Full).expect("there is room");
         let left = rows(&state).into_iter().filter(|row| row.total - row.live > 2_000);
         assert!(left.map(|row| row.id).eq([SegmentId(0)]));
     }
@@ -137,7 +140,7 @@ fn what_can_not_be_read_keeps_its_segment_and_no_other() {
     let place = place_of(&state, "Keep", "0/5");
     disk.make_unreadable("00000000.seg", place..place + 1);
     for _ in 0..2 {
-        bring_down(&state, Pressure::Full).expect("the others can be compacted");
+        bring_down(&state, || Pressure::Full).expect("the others can be compacted");
         let told = damage_of(&state, 0).expect("it is told of");
         assert!(told.contains(&format!("at byte {place}, it can't be read")), "{told}");
         let rows = rows(&state);
@@ -163,7 +166,7 @@ fn what_can_not_be_read_keeps_its_segment_and_no_other() {
     assert!(rows(&state).iter().all(|row| row.id != SegmentId(0)));
     drop(state);
     let state = open(&image);
-    bring_down(&state, Pressure::Full).expect("all can be read");
+    bring_down(&state, || Pressure::Full).expect("all can be read");
     assert!(rows(&state).iter().all(|row| row.id != SegmentId(0)));
     assert!(read::get(&state, "Keep", "0/5").expect("it is sound").is_some());
 }
@@ -184,7 +187,7 @@ fn a_segment_that_can_not_be_looked_through_does_not_keep_the_others() {
         disk.remove_file("00000000.hint");
     }
     disk.make_unreadable("00000000.seg", 500..501);
-    bring_down(&state, Pressure::Full).expect("the other can be compacted");
+    bring_down(&state, || Pressure::Full).expect("the other can be compacted");
     assert!(!try_unread(&state, true).expect("one is as before"));
     assert!(damage_of(&state, 0).is_some_and(|told| told.contains("can't be read")));
     let dead: Vec<u64> = rows(&state).iter().skip(1).map(|row| row.total - row.live).collect();
@@ -193,7 +196,7 @@ fn a_segment_that_can_not_be_looked_through_does_not_keep_the_others() {
     // It may have been for a moment.
     disk.clear_faults();
     assert!(try_unread(&state, true).expect("all can be read"));
-    bring_down(&state, Pressure::Full).expect("all can be compacted");
+    bring_down(&state, || Pressure::Full).expect("all can be compacted");
     let dead: u64 = rows(&state).iter().map(|row| row.total - row.live).sum();
     assert!(dead < 200, "{dead}");
     drop(state);
@@ -219,12 +222,12 @@ fn what_damage_keeps_is_not_looked_for_in_the_others() {
     }
     (0..50).for_each(|n| change(&state, "Keep", &n.to_string(), What::Put(&[7; 1_000])));
     end(&state);
-    bring_down(&state, Pressure::Full).expect("it goes on");
+    bring_down(&state, || Pressure::Full).expect("it goes on");
     let copied = || state.compaction.counters.copied_bytes.load(Ordering::Relaxed);
     let before = copied();
     change(&state, "Keep", "1", What::Put(&[8; 1_000]));
     end(&state);
-    bring_down(&state, Pressure::Full).expect("it goes on");
+    bring_down(&state, || Pressure::Full).expect("it goes on");
     assert_eq!(copied(), before, "a thousand bytes of fifty are dead");
     let held = why::compaction(&state).held;
     let due: Vec<_> = held.iter().filter(|held| held.why == WhyHeld::Due).collect();
@@ -281,7 +284,7 @@ fn tombstones_that_damage_keeps_are_not_looked_for_in_the_others() {
     (0..50).for_each(|n| change(&state, "Keep", &n.to_string(), What::Put(&[7; 1_000])));
     end(&state);
     let compacted = || {
-        bring_down(&state, Pressure::Full).expect("it goes on");
+        bring_down(&state, || Pressure::Full).expect("it goes on");
         state.compaction.counters.copied_bytes.load(Ordering::Relaxed)
     };
     let before = compacted();
@@ -435,4 +438,53 @@ fn commits_are_held_back_only_where_compaction_no_longer_rests() {
     let between = steps.iter().filter(|(excess, _)| (0.1..0.9).contains(excess)).count();
     assert!(between > 8, "{steps:?}");
     assert!(steps.iter().all(|(excess, behind)| !behind || *excess == 1.0), "{steps:?}");
+}
+
+/// A store that was idle was brought down to what an idle one may have, though commits had begun to
+/// come meanwhile: what is asked of it now counts, before each run.
+#[test]
+fn what_is_asked_of_a_store_may_change_between_two_runs() {
+    let state = open(&SimDisk::new());
+    for n in 0..8 {
+        (0..14).for_each(|at| change(&state, "Log", &at.to_string(), What::Put(&[n; 4_000])));
+        end(&state);
+    }
+    let (before, mut asked) = (rows(&state).len(), 0);
+    let pressure = || {
+        asked += 1;
+        if asked == 1 { Pressure::Idle } else { Pressure::Load }
+    };
+    (0..14).for_each(|at| change(&state, "Log", &at.to_string(), What::Put(b"small")));
+    bring_down(&state, pressure).expect("there is room");
+    assert_eq!(asked, 2);
+    assert!(rows(&state).len() < before);
+}
+
+/// A store is idle when little was appended for a while, and no longer so once more is.
+#[test]
+fn a_store_is_idle_until_commits_come() {
+    let state = open(&SimDisk::new());
+    let mut pulse = Pulse::new();
+    let a_while_ago = |pulse: &mut Pulse| pulse.judged = Instant::now() - PAUSE;
+    let append = || change(&state, "Log", "a", What::Put(&[7; IDLE_LEN as usize]));
+    assert!(!pulse.is_idle(&state), "nobody knows yet");
+    a_while_ago(&mut pulse);
+    assert!(pulse.is_idle(&state));
+    append();
+    assert!(!pulse.is_idle(&state));
+    a_while_ago(&mut pulse);
+    assert!(!pulse.is_idle(&state), "so much has come in that while");
+    a_while_ago(&mut pulse);
+    assert!(pulse.is_idle(&state));
+}
+
+/// A burst of commits was over, and the store larger than what is promised, before anyone looked.
+#[test]
+fn compaction_is_told_when_a_segment_is_full() {
+    let state = open(&SimDisk::new());
+    let now = &state.compaction.signals.now;
+    change(&state, "Log", "a", What::Put(&[7; 1_000]));
+    assert!(!now.load(Ordering::Relaxed));
+    end(&state);
+    assert!(now.load(Ordering::Relaxed));
 }

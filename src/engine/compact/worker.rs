@@ -17,19 +17,27 @@ use crate::state::State;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{Builder, JoinHandle};
 
-/// How long after a change the store is looked at, and how often while it is written.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long after a change the store is looked at, and how often while it is written, beside the
+/// looks when a segment is full.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// After a failure it waits longer each time, up to this.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// How long what could not be read is left alone before it is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(3600);
 /// A store to which less is appended in a pause is idle.
-const IDLE_LEN: u64 = 128 << 10;
+pub(super) const IDLE_LEN: u64 = 128 << 10;
 /// An idle store keeps so much of what its bound allows beyond the live bytes: it has the time, and
 /// the more is dead the less it takes to compact it.
 const IDLE_SHARE: f64 = 0.4;
 /// What an idle store may have beyond its bound, of the mebibyte that is promised.
 const IDLE_SLACK: u64 = 128 << 10;
+/// How much more than an idle one a store may have that is written.
+const LOAD_EXTRA: f64 = 0.5;
+/// So much of that it takes before it is compacted: the longer a segment lies, the more of it dies
+/// by itself.
+const LOAD_SHARE: f64 = 0.5;
+/// While a store is written, runs are so much smaller: what one gives back comes at its end.
+const LOAD_RUNS: u64 = 4;
 
 /// Starts the thread, unless the store is not to be compacted by itself.
 pub(crate) fn start(state: &Arc<State>) -> Result<Option<JoinHandle<()>>> {
@@ -44,18 +52,15 @@ pub(crate) fn start(state: &Arc<State>) -> Result<Option<JoinHandle<()>>> {
 
 fn work(state: &State) {
     let signals = &state.compaction.signals;
-    let (mut pause, mut last_end, mut last_try) = (PAUSE, 0, Instant::now());
+    let (mut pause, mut pulse, mut last_try) = (PAUSE, Pulse::new(), Instant::now());
     // What an earlier process left.
     signals.raise(&signals.dirty);
     loop {
         if signals.wait(pause) {
             return;
         }
-        let end = state.order.lock().commit_end;
         let full = state.compaction.full.swap(false, Ordering::Relaxed);
-        // It goes back where a failed append withdraws commits.
-        let idle = end.saturating_sub(std::mem::replace(&mut last_end, end)) < IDLE_LEN;
-        let pressure = match (full, idle) {
+        let pressure = |state: &State, pulse: &mut Pulse| match (full, pulse.is_idle(state)) {
             (true, _) => Pressure::Full,
             (false, true) => Pressure::Idle,
             (false, false) => Pressure::Load,
@@ -69,8 +74,9 @@ fn work(state: &State) {
                 }
                 false => Ok(()),
             };
-            tried.and_then(|()| bring_down(state, pressure)).err()
+            tried.and_then(|()| bring_down(state, || pressure(state, &mut pulse))).err()
         };
+        let idle = pulse.is_idle(state);
         state.compaction.behind.store(false, Ordering::Relaxed);
         pause = match failure {
             None => PAUSE,
@@ -86,6 +92,33 @@ fn work(state: &State) {
     }
 }
 
+/// Whether commits come.
+pub(super) struct Pulse {
+    idle: bool,
+    /// When that was judged last, and where commits ended then.
+    pub(super) judged: Instant,
+    end: u64,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Pulse {
+        Pulse { idle: false, judged: Instant::now(), end: u64::MAX }
+    }
+
+    /// Idle is who has appended little for a while; and no longer, who has appended more since.
+    pub(super) fn is_idle(&mut self, state: &State) -> bool {
+        let end = state.order.lock().commit_end;
+        // It goes back where a failed append withdraws commits.
+        let little = end.saturating_sub(self.end) < IDLE_LEN;
+        if self.judged.elapsed() >= PAUSE {
+            *self = Pulse { idle: little, judged: Instant::now(), end };
+        } else if !little {
+            self.idle = false;
+        }
+        self.idle
+    }
+}
+
 /// What the store is held to.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Pressure {
@@ -95,10 +128,11 @@ pub(super) enum Pressure {
     Full,
 }
 
-/// Compacts until the store is within its bound. That ends: each run has an input go, or be left
-/// alone from then on.
-pub(super) fn bring_down(state: &State, pressure: Pressure) -> Result<()> {
+/// Compacts until the store is within its bound, which is asked for before each run. That ends:
+/// each run has an input go, or be left alone from then on.
+pub(super) fn bring_down(state: &State, mut pressure: impl FnMut() -> Pressure) -> Result<()> {
     loop {
+        let pressure = pressure();
         state.check_open()?;
         if state.compaction.signals.stop.load(Ordering::Acquire) {
             return Ok(());
@@ -239,28 +273,34 @@ pub(super) fn idle_policy(state: &State) -> Policy {
 }
 
 fn policy(state: &State, pressure: Pressure) -> Policy {
-    let run_len = state.options.segment_size;
-    let (bound, slack) = match pressure {
-        Pressure::Load => (state.options.space_bound, run_len),
-        Pressure::Idle => (idle_bound(state.options.space_bound), IDLE_SLACK.min(run_len)),
-        Pressure::Full => (MIN_SPACE_BOUND, 0),
-    };
-    Policy { bound, slack, run_len }
+    let (segment, bound) = (state.options.segment_size, state.options.space_bound);
+    match pressure {
+        Pressure::Load => {
+            let bound = bound + LOAD_EXTRA * LOAD_SHARE;
+            Policy { bound, slack: segment, run_len: segment / LOAD_RUNS }
+        }
+        Pressure::Idle => {
+            let (bound, slack) = (idle_bound(bound), IDLE_SLACK.min(segment));
+            Policy { bound, slack, run_len: segment }
+        }
+        Pressure::Full => Policy { bound: MIN_SPACE_BOUND, slack: 0, run_len: segment },
+    }
 }
 
 fn idle_bound(bound: f64) -> f64 {
     (1.0 + (bound - 1.0) * IDLE_SHARE).clamp(MIN_SPACE_BOUND, bound)
 }
 
-/// How far a store that is written is on its way from the bound that it is held to, at 0, to what
-/// is promised for it, at 1. Beyond that commits are held back.
+/// How far a store that is written is on its way from where it is compacted, at 0, to what is
+/// promised for it, at 1. Beyond that commits are held back.
 pub(super) fn excess(state: &State) -> f64 {
     let (_, space) = survey(state, false);
     let allowed = |bound: f64, segments: u64| {
         space.live as f64 * bound + (segments * state.options.segment_size) as f64
     };
     let bound = state.options.space_bound;
-    let (held_to, promised) = (allowed(bound, 1), allowed(bound + 0.5, 2));
+    let start = bound + LOAD_EXTRA * LOAD_SHARE;
+    let (held_to, promised) = (allowed(start, 1), allowed(bound + LOAD_EXTRA, 2));
     let total = space.total as f64;
     state.compaction.behind.store(total > promised, Ordering::Relaxed);
     match bound.is_finite() {

@@ -179,7 +179,7 @@ impl World {
             0 => try_unread(&self.state, true).map(drop),
             _ => Ok(()),
         };
-        let done = tried.and_then(|()| bring_down(&self.state, pressure));
+        let done = tried.and_then(|()| bring_down(&self.state, || pressure));
         self.disk.set_capacity(None);
         match done {
             Ok(()) => self.look_for_leaks(),
