@@ -39,6 +39,7 @@ mod stale;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod within;
 
 use std::sync::Arc;
 

@@ -45,7 +45,8 @@ pub(super) struct Batch {
 
 struct Wanted {
     location: Location,
-    revision: u64,
+    /// As far as it is known before it is read.
+    revision: Option<u64>,
     tombstone: bool,
     /// Where its id ends.
     id_end: usize,
@@ -89,7 +90,7 @@ impl Batch {
         &mut self,
         kind: &Arc<Kind>,
         id: &[u8],
-        revision: u64,
+        revision: Option<u64>,
         location: Location,
         tombstone: bool,
     ) {
@@ -218,11 +219,15 @@ impl Batch {
         let found = match self.damage.get(&at) {
             Some(trouble) => Err(trouble.clone()),
             None => self.frame(at).map_err(Trouble::damage).and_then(|(header, frame)| {
-                let there = header.is_of(frame, kind.name(), id) && header.revision == revision;
+                let there = header.is_of(frame, kind.name(), id)
+                    && revision.is_none_or(|revision| header.revision == revision);
                 let found = there.then_some((header, frame));
                 found.ok_or_else(|| Trouble::damage("another record is in its place"))
             }),
         };
+        // Of one that can't be read, and was in the index: no prefix delete hides it.
+        let read = found.as_ref().map_or(u64::MAX, |(header, _)| header.revision);
+        let revision = revision.unwrap_or(read);
         Record { kind, id, revision, location, tombstone, found }
     }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::event::event;
 use crate::format::contents::Contents;
 use crate::format::location::{Location, SegmentId};
-use crate::index::Kind;
+use crate::index::{Chunk, Kind};
 use crate::log::merge::Merge;
 use crate::state::State;
 use crate::state::compaction::Trouble;
@@ -24,6 +24,9 @@ use crate::zoo::{Bug, planted};
 /// About how much is read before it is copied. The more it is, the closer together lie what is
 /// read; a run that was asked for has three times as much in memory.
 const BATCH_LEN: u64 = 16 << 20;
+/// To look at an id's location in passing takes so much less than to look up an entry: decoded,
+/// merged, and its slot fetched from memory.
+const WALK_SHARE: u64 = 16;
 /// From so many bytes on it pays to read in one thread and to write in another.
 const WORTHWHILE: u64 = if cfg!(all(test, kindlog_shuttle)) { 1 } else { 4 << 20 };
 
@@ -41,8 +44,11 @@ pub(super) fn run(state: &State, inputs: &[SegmentId], gentle: bool) -> Result<(
     let merge = Merge::new(held.iter().map(|(id, contents)| (*id, contents)).collect());
     let tombstones = Tombstones::find(state, &merge, &inputs)?;
     let mut copier = Copier::new(state, &inputs, &tombstones.by, gentle);
+    let mut in_order = inputs.clone();
+    in_order.sort_unstable();
     let reader = Reader {
         state,
+        inputs: &in_order,
         merge: &merge,
         tombstones: &tombstones,
         batch: Batch::default(),
@@ -137,6 +143,8 @@ fn read_inputs(state: &State, inputs: &[SegmentId]) -> Result<Vec<(SegmentId, Co
 /// Goes through the inputs in the order of keys, and reads what is needed of them.
 struct Reader<'a> {
     state: &'a State,
+    /// In order.
+    inputs: &'a [SegmentId],
     merge: &'a Merge<'a>,
     tombstones: &'a Tombstones,
     batch: Batch,
@@ -162,10 +170,13 @@ impl Reader<'_> {
         for tombstone in entries.prefixes().to_vec() {
             let place = place_of(&tombstone);
             if self.tombstones.has(place) && !planted(Bug::DropPrefixTombstones) {
-                let (location, revision) =
-                    (Location { place, len: tombstone.fields.len }, tombstone.fields.revision);
+                let location = Location { place, len: tombstone.fields.len };
+                let revision = Some(tombstone.fields.revision);
                 self.want(&kind, tombstone.prefix, (revision, location, true), copy)?;
             }
+        }
+        if !self.merge.may_delete(name) && self.is_walked(&kind, name) {
+            return self.read_live(&kind, copy);
         }
         // What all lives in needs no look for each record.
         let lives = |(id, count): &(SegmentId, u64)| kind.live_in(*id) == *count;
@@ -181,7 +192,30 @@ impl Reader<'_> {
                 }
             };
             if needed {
-                self.want(&kind, entry.id, (revision, location, entry.delete), copy)?;
+                self.want(&kind, entry.id, (Some(revision), location, entry.delete), copy)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether to go through all ids of a kind costs less than to look each of the inputs' entries
+    /// up, of which many may be dead.
+    fn is_walked(&self, kind: &Kind, name: &str) -> bool {
+        let entries: u64 = self.merge.counts(name).map(|(_, count)| count).sum();
+        kind.count() <= WALK_SHARE * entries
+    }
+
+    /// Reads what is live of a kind that has nothing but puts in the inputs.
+    fn read_live(
+        &mut self,
+        kind: &Arc<Kind>,
+        copy: &mut impl FnMut(Batch) -> Result<Batch>,
+    ) -> Result<()> {
+        let inputs = self.inputs;
+        let (mut walk, mut chunk) = (kind.within(inputs), Chunk::new());
+        while walk.fill(&mut chunk) {
+            for (id, location) in chunk.iter() {
+                self.want(kind, id, (None, location, false), copy)?;
             }
         }
         Ok(())
@@ -192,7 +226,7 @@ impl Reader<'_> {
         &mut self,
         kind: &Arc<Kind>,
         id: &[u8],
-        (revision, location, tombstone): (u64, Location, bool),
+        (revision, location, tombstone): (Option<u64>, Location, bool),
         copy: &mut impl FnMut(Batch) -> Result<Batch>,
     ) -> Result<()> {
         if !self.batch.is_empty() && self.batch.len() + location.len_bytes() > BATCH_LEN {

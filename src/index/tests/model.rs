@@ -281,6 +281,36 @@ impl Model {
         }
     }
 
+    /// Goes through what lies in some segments, to which nothing is written any more; with
+    /// `changes`, while keys are put and deleted.
+    fn walk(&mut self, changes: bool) {
+        let newest = SegmentId((self.written / 500) as u32);
+        let rows = self.kind.usage().into_iter().map(|row| row.segment);
+        let segments: Vec<SegmentId> =
+            rows.filter(|id| *id != newest && self.random.one_in(3)).collect();
+        let kind = self.kind.clone();
+        let (mut walk, mut chunk) = (kind.within(&segments), Chunk::new());
+        let mut found: Vec<(Id, Location)> = Vec::new();
+        while walk.fill(&mut chunk) {
+            found.extend(chunk.iter().map(|(id, location)| (id.to_vec(), location)));
+            for _ in 0..if changes { 20 } else { 0 } {
+                match self.random.below(100) {
+                    0..60 => self.put(),
+                    60..99 => self.delete(),
+                    _ => self.delete_prefix(),
+                }
+            }
+        }
+        assert!(found.is_sorted_by(|a, b| a.0 < b.0), "in order, and each once");
+        let lies_in = |location: &Location| segments.contains(&location.place.segment);
+        assert!(found.iter().all(|(_, location)| lies_in(location)));
+        let found: Ids = found.into_iter().collect();
+        let there = self.now.iter().filter(|(_, location)| lies_in(location));
+        let there: Ids = there.map(|(id, location)| (id.clone(), *location)).collect();
+        assert!(there.iter().all(|(id, location)| found.get(id) == Some(location)));
+        assert!(changes || found == there, "what has changed since the walk began is no excuse");
+    }
+
     fn step(&mut self) {
         match self.random.below(1000) {
             0..990 => self.change(),
@@ -326,6 +356,7 @@ impl Model {
         for at in 0..self.snapshots.len() {
             self.scan(at, false);
         }
+        self.walk(false);
     }
 
     fn run(seed: u64, universe: usize, steps: usize, merging: Merging) {
@@ -334,6 +365,7 @@ impl Model {
             model.step();
             if step % (steps / 20) == 0 {
                 model.check();
+                model.walk(true);
             }
         }
         model.check();
