@@ -25,8 +25,11 @@ use crate::sync::atomic::Ordering;
 use crate::sync::thread;
 use crate::zoo::{Bug, planted};
 
-/// The committing thread writes what the file lacks in units of so many bytes.
-const FLUSH_LEN: u64 = 128 << 10;
+/// The committing thread writes what the file lacks in units of so many bytes. One commit in a few
+/// hundred small ones does that, and takes as long as it takes.
+const FLUSH_LEN: u64 = 64 << 10;
+/// The lists that readers go by learn of it once in so many bytes.
+const GROW_LEN: u64 = 128 << 10;
 
 /// While compaction can't keep up, commits come at no more than about so many bytes a second.
 const BEHIND_RATE: u64 = 16 << 20;
@@ -351,7 +354,7 @@ fn finish_weak(
         // The commit itself is where it was promised to be. The next one finds out.
         order.health = crate::state::Health::Broken;
     }
-    if written.start / FLUSH_LEN != (written.start + written.len) / FLUSH_LEN {
+    if written.start / GROW_LEN != (written.start + written.len) / GROW_LEN {
         state.segments.grow(&order.active().segment);
     }
     Ok(())
