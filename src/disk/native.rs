@@ -454,10 +454,9 @@ pub(crate) fn prefetch(bytes: &[u8]) {
     bytes.chunks(LINE_LEN).map(<[u8]>::as_ptr).chain([last.as_ptr()]).for_each(prefetch_line);
 }
 
-/// The same of the first five lines, without a loop.
+/// The same of the first `LEN` bytes, or of all there are, without a loop.
 #[inline(always)]
-pub(crate) fn prefetch_first(bytes: &[u8]) {
-    const LEN: usize = 5 * LINE_LEN;
+pub(crate) fn prefetch_first<const LEN: usize>(bytes: &[u8]) {
     match bytes.first_chunk::<LEN>() {
         Some(first) => first.as_chunks::<LINE_LEN>().0.iter().for_each(prefetch_item),
         None => prefetch(bytes),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::commit::{Change, Expect, What};
-use super::read::{self, Begun};
+use super::read::{self, Begun, KEYED_LEN};
 use crate::error::{Error, Result};
 use crate::format::location::{Location, SegmentId};
 use crate::index::{Hashed, Kind};
@@ -69,7 +69,7 @@ impl Spot<'_> {
     #[inline(always)]
     pub(super) fn begin(&self, state: &State) -> Begun {
         match self.seen {
-            None => read::begin(state, self.kind, self.hash),
+            None => read::begin::<KEYED_LEN>(state, self.kind, self.hash),
             Some(_) => Begun::Unknown,
         }
     }

@@ -21,6 +21,8 @@ const TRIES: usize = 3;
 
 /// So much of a record is fetched before its length is known.
 const FETCHED_LEN: usize = 320;
+/// So much of one has its header and most keys.
+pub(crate) const KEYED_LEN: usize = 128;
 
 /// A record that was found under a key. The body's checksum is not checked yet.
 pub(crate) struct Found {
@@ -43,7 +45,7 @@ impl Found {
 pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource>> {
     let Some(index) = state.index.kind(kind) else { return absent(kind, id) };
     let before = state.applying.load(Ordering::Acquire);
-    let begun = begin(state, index, index.hash(id.as_bytes()));
+    let begun = begin::<FETCHED_LEN>(state, index, index.hash(id.as_bytes()));
     fence(Ordering::Acquire);
     let between = !before.is_multiple_of(2) || state.applying.load(Ordering::Acquire) != before;
     let Held { bytes, at, .. } = match begun {
@@ -193,7 +195,7 @@ pub(crate) fn locate(
     kind: &Kind,
     id: Hashed<'_>,
 ) -> Result<Option<(Location, u64)>> {
-    locate_begun(state, kind, id, &begin(state, kind, id.hash))
+    locate_begun(state, kind, id, &begin::<KEYED_LEN>(state, kind, id.hash))
 }
 
 /// A look for a key's record that has begun.
@@ -205,14 +207,15 @@ pub(crate) enum Begun {
     Unknown,
 }
 
-/// Begins to look for a key's record. What else is to be done can be done before it goes on, as
+/// Begins to look for a key's record, of which `AHEAD` bytes are fetched. What else is to be done can be done before it goes on, as
 /// long as nothing changes the index.
 #[inline(always)]
-pub(crate) fn begin(state: &State, kind: &Kind, hash: u64) -> Begun {
+pub(crate) fn begin<const AHEAD: usize>(state: &State, kind: &Kind, hash: u64) -> Begun {
     match kind.likely(hash) {
-        Likely::At(place) => {
-            state.segments.held(place).map_or(Begun::Unknown, |held| Begun::At(place, held))
-        }
+        Likely::At(place) => state
+            .segments
+            .held::<AHEAD>(place)
+            .map_or(Begun::Unknown, |held| Begun::At(place, held)),
         Likely::Nowhere => Begun::Absent,
         Likely::Unknown => Begun::Unknown,
     }

@@ -122,16 +122,16 @@ impl Segments {
     }
 
     /// What holds the frame at a place, if no file need be read for it. The processor is told to
-    /// fetch what lies there.
+    /// fetch `AHEAD` bytes of what lies there.
     #[inline(always)]
-    pub(crate) fn held(&self, place: Place) -> Option<Held> {
+    pub(crate) fn held<const AHEAD: usize>(&self, place: Place) -> Option<Held> {
         let offset = place.offset_bytes();
         let list = self.list.read();
         let Listed { window, segment, .. } = find(&list, place.segment)?;
         let (position, salt) = (segment.position(offset), segment.salt);
         match window.get(offset as usize..) {
             Some(frame) if !frame.is_empty() => {
-                prefetch_first(frame);
+                prefetch_first::<AHEAD>(frame);
                 Some(Held { bytes: window.clone(), at: offset as usize, position, salt })
             }
             _ => {

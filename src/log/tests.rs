@@ -250,7 +250,7 @@ fn frames_are_read_whole_while_the_file_grows_and_nothing_behind_them_is_lent() 
             let limit = if offset < written { written } else { end };
             assert!(offset + bytes.len() as u64 <= limit, "{offset} of {written}");
             // The same by the list, which may not know of all that is written.
-            let held = segments.held(Location::new(segment.id, offset, len).place);
+            let held = segments.held::<64>(Location::new(segment.id, offset, len).place);
             let Held { bytes: held, at, .. } = held.expect("no file need be read");
             assert!(held[at..].starts_with(&bytes[..len as usize]));
             assert!(offset - at as u64 + held.len() as u64 <= limit, "{offset} of {written}");
@@ -294,7 +294,7 @@ fn frames_are_read_whole_while_the_file_grows_and_nothing_behind_them_is_lent() 
     check(&places, active.end());
     assert_eq!(segments.source(segment.id).expect("it is there").1.len() as u64, active.end());
     segments.remove(segment.id);
-    assert!(segments.held(Location::new(segment.id, places[0].0, 8).place).is_none());
+    assert!(segments.held::<64>(Location::new(segment.id, places[0].0, 8).place).is_none());
     assert!(from_tail > 20, "{from_tail} were written from the tail");
 }
 
