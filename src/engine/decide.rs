@@ -97,7 +97,6 @@ pub(super) fn look_up<'a>(
         let id = kind.hashed(change.id.as_bytes());
         let seen = match ahead {
             true => read::locate(state, kind, id).ok().flatten(),
-            false if changes.len() == 1 => None,
             false => {
                 kind.prefetch(id.hash);
                 None
