@@ -26,8 +26,11 @@ use crate::sync::thread;
 use crate::zoo::{Bug, planted};
 
 /// The committing thread writes what the file lacks in units of so many bytes. One commit in a few
-/// hundred small ones does that, and takes as long as it takes.
+/// hundred small ones does that, and takes as long as it takes; of large ones many do.
 const FLUSH_LEN: u64 = 64 << 10;
+const LARGE_FLUSH_LEN: u64 = 128 << 10;
+/// A commit of so many bytes is large.
+const LARGE_LEN: u64 = 4 << 10;
 /// The lists that readers go by learn of it once in so many bytes.
 const GROW_LEN: u64 = 128 << 10;
 
@@ -350,7 +353,8 @@ fn finish_weak(
     apply(state, written.by.revision, written.by.time, effects);
     let Order { active, tail, .. } = order;
     let tail = if let TailState::Mapped(tail) = tail { Some(&*tail) } else { None };
-    if active.as_mut().is_some_and(|active| active.flush_units(FLUSH_LEN, tail).is_err()) {
+    let unit = if written.len < LARGE_LEN { FLUSH_LEN } else { LARGE_FLUSH_LEN };
+    if active.as_mut().is_some_and(|active| active.flush_units(unit, tail).is_err()) {
         // The commit itself is where it was promised to be. The next one finds out.
         order.health = crate::state::Health::Broken;
     }
