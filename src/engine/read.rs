@@ -207,8 +207,8 @@ pub(crate) enum Begun {
     Unknown,
 }
 
-/// Begins to look for a key's record, of which `AHEAD` bytes are fetched. What else is to be done can be done before it goes on, as
-/// long as nothing changes the index.
+/// Begins to look for a key's record, of which `AHEAD` bytes are fetched. What else is to be done
+/// can be done before it goes on, as long as nothing changes the index.
 #[inline(always)]
 pub(crate) fn begin<const AHEAD: usize>(state: &State, kind: &Kind, hash: u64) -> Begun {
     match kind.likely(hash) {
