@@ -118,9 +118,6 @@ pub(crate) fn seal_rolled(state: &State) -> Result<()> {
         state.order.lock().rolled.retain(|rolled| rolled.segment.id != segment.id);
         let id = segment.id;
         state.hints_due.lock().push((segment, contents));
-        // It may be one too many, and can be compacted from now on.
-        let signals = &state.compaction.signals;
-        signals.raise(&signals.now);
         // Compaction may have removed it since it was sealed, and looked for its hint before. On a
         // full disk hints wait, and would hold the file open: its room would not come back.
         if !state.segments.has(id) {
@@ -140,9 +137,16 @@ pub(crate) fn keep_reserve(state: &State) {
 /// Writes the hints that sealed segments lack, unless the disk is full. What fails is left to the
 /// next open.
 pub(crate) fn write_hints(state: &State) {
+    let mut written = false;
     while !state.reserve.is_short() {
-        let Some((segment, contents)) = state.hints_due.lock().pop() else { return };
+        let Some((segment, contents)) = state.hints_due.lock().pop() else { break };
         write_hint(state, &segment, &contents);
+        written = true;
+    }
+    if written {
+        // They may be too many, and can be compacted from now on.
+        let signals = &state.compaction.signals;
+        signals.raise(&signals.now);
     }
 }
 

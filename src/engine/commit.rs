@@ -137,6 +137,8 @@ pub(crate) fn commit(
         order.active().forget();
         return Err(error);
     }
+    // It holds the buffer or the mapping that the old record lies in.
+    drop(begun);
     let written = write.publish(&mut order);
     let deletes_prefix = matches!(decided[0].change.what, What::DeletePrefix);
     if at_once {

@@ -1,8 +1,8 @@
 //! What a commit's changes come to: which of them have an effect, and on what.
 //!
 //! Where a key is takes a change most of its time, waiting for memory. So where several threads
-//! commit it is looked up before the order lock is taken, and believed later if it still holds. A
-//! change that is alone has only its slot looked at before, so that the record is on its way.
+//! commit it is looked up before the order lock is taken, and believed later if it still holds.
+//! Else only its slot is asked for before.
 
 use std::sync::Arc;
 
@@ -65,13 +65,10 @@ pub(super) struct Spot<'a> {
 }
 
 impl Spot<'_> {
-    /// Begins to look for the key's record, unless that was seen.
+    /// Begins to look for the key's record.
     #[inline(always)]
     pub(super) fn begin(&self, state: &State) -> Begun {
-        match self.seen {
-            None => read::begin::<KEYED_LEN>(state, self.kind, self.hash),
-            Some(_) => Begun::Unknown,
-        }
+        read::begin::<KEYED_LEN>(state, self.kind, self.hash)
     }
 }
 

@@ -5,6 +5,8 @@ use super::kind::Kind;
 use super::range::IdRange;
 use crate::format::location::SegmentId;
 
+/// A step ends when it has found ids of so many bytes.
+const FOUND_LEN: usize = 256 << 10;
 /// How many entries are looked at in one hold of the lock, about.
 const WALK_LEN: usize = if cfg!(test) { 100 } else { 8 << 10 };
 
@@ -39,7 +41,7 @@ impl Within<'_> {
         let ordered = self.kind.ordered.read();
         let mut left = WALK_LEN;
         for (leaf, range) in ordered.leaves().pieces(IdRange { start: &start, end: None }) {
-            if left == 0 {
+            if left == 0 || chunk.id_bytes() >= FOUND_LEN {
                 // Where it begins: the range does, but for the first leaf.
                 let first = leaf.entry(range.start);
                 self.next = Some([first.prefix, first.suffix].concat());

@@ -122,7 +122,7 @@ impl Segments {
     }
 
     /// What holds the frame at a place, if no file need be read for it. The processor is told to
-    /// fetch `AHEAD` bytes of what lies there.
+    /// fetch `AHEAD` bytes of what lies there, but for what was just written, which it may have.
     #[inline(always)]
     pub(crate) fn held<const AHEAD: usize>(&self, place: Place) -> Option<Held> {
         let offset = place.offset_bytes();

@@ -78,8 +78,20 @@ impl Trouble {
 pub(crate) struct LiveRecord {
     pub(crate) kind: Arc<Kind>,
     pub(crate) id: Box<[u8]>,
-    pub(crate) revision: u64,
+    /// As far as it is known.
+    pub(crate) revision: Option<u64>,
     pub(crate) place: Place,
+}
+
+impl LiveRecord {
+    /// Whether the index still points to it.
+    fn is_live(&self) -> bool {
+        let LiveRecord { kind, id, revision, place } = self;
+        match revision {
+            Some(revision) => kind.is_at(kind.hashed(id), *revision, *place),
+            None => kind.find_ordered(id).is_some_and(|location| location.place == *place),
+        }
+    }
 }
 
 /// Tombstones that can't go, since other segments hold what they delete.
@@ -94,9 +106,7 @@ impl Findings {
     /// Why a segment is left alone, if it is.
     pub(crate) fn left_alone(&self, id: SegmentId) -> Option<&str> {
         let Damaged { trouble, live } = self.damaged.get(&id)?;
-        let is_live =
-            |one: &LiveRecord| one.kind.is_at(one.kind.hashed(&one.id), one.revision, one.place);
-        live.as_ref().is_none_or(is_live).then_some(&*trouble.reason)
+        live.as_ref().is_none_or(LiveRecord::is_live).then_some(&*trouble.reason)
     }
 
     /// All segments that are left alone.

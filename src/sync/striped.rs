@@ -37,7 +37,8 @@ impl<T> Striped<T> {
         self.stripes[stripe()].0.read()
     }
 
-    /// Changes each stripe's copy. `change` has to make the same of each.
+    /// Changes each stripe's copy, in the same order as other changes. What they have to agree in,
+    /// `change` has to make the same in each.
     pub(crate) fn update(&self, mut change: impl FnMut(&mut T)) {
         let [first, others @ ..] = &self.stripes;
         // Held to the end: changes come to all stripes in the same order.

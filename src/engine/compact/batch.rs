@@ -58,7 +58,8 @@ struct Wanted {
 pub(super) struct Record<'a> {
     pub(super) kind: &'a Arc<Kind>,
     pub(super) id: &'a [u8],
-    pub(super) revision: u64,
+    /// As far as it is known.
+    pub(super) revision: Option<u64>,
     pub(super) location: Location,
     pub(super) tombstone: bool,
     /// Its header and its frame; the reason if what was there is not what was written.
@@ -225,9 +226,8 @@ impl Batch {
                 found.ok_or_else(|| Trouble::damage("another record is in its place"))
             }),
         };
-        // Of one that can't be read, and was in the index: no prefix delete hides it.
-        let read = found.as_ref().map_or(u64::MAX, |(header, _)| header.revision);
-        let revision = revision.unwrap_or(read);
+        let read = found.as_ref().ok().map(|(header, _)| header.revision);
+        let revision = revision.or(read);
         Record { kind, id, revision, location, tombstone, found }
     }
 

@@ -1,10 +1,11 @@
 //! Compaction: space comes back by itself.
 //!
-//! A run takes a few sealed segments, its *inputs*, merges their contents in the order of keys,
-//! copies what is live, and tombstones that are needed still, to new segments, points the index to
-//! the copies, and retires the inputs. In this order:
+//! A run takes a few sealed segments, its *inputs*, copies what is live of them in the order of
+//! keys, and tombstones that are needed still, to new segments, points the index to the copies, and
+//! retires the inputs. In this order:
 //!
-//! 1. `batch` and `copy`: what is needed is read and checked, and a copy written and synced.
+//! 1. `run`: what is live is found, by a walk through the index or by a merge of the inputs'
+//!    contents. `batch` and `copy`: it is read and checked, and a copy written and synced.
 //! 2. `publish`: the manifest names it, beside the inputs. From here on a record may stand in two
 //!    segments; it is the same record, so it doesn't matter which one a crash leaves to be found.
 //! 3. Each entry of the index that still points to an input moves to the copy.

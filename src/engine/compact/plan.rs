@@ -47,6 +47,8 @@ pub(crate) struct Policy {
     pub(crate) slack: u64,
     /// About how many live bytes one run copies.
     pub(crate) run_len: u64,
+    /// Segments up to this length are small.
+    pub(crate) small_len: u64,
 }
 
 /// What to do next.
@@ -138,7 +140,7 @@ pub(crate) fn cheapest(candidates: &[Candidate]) -> Vec<SegmentId> {
 /// The segments of a size class of which there are too many.
 fn small(candidates: &[Candidate], policy: &Policy) -> Option<Vec<SegmentId>> {
     let class = |c: &Candidate| c.total.max(1).ilog2() / CLASS_BITS;
-    let is_small = |c: &&Candidate| c.total <= policy.run_len / 4;
+    let is_small = |c: &&Candidate| c.total <= policy.small_len;
     let mut classes: Vec<(u32, SegmentId)> =
         candidates.iter().filter(is_small).map(|c| (class(c), c.id)).collect();
     classes.sort_unstable();
@@ -154,7 +156,7 @@ fn share(part: u64, whole: u64) -> f64 {
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy { bound: 1.5, slack: 1000, run_len: 64_000 };
+    const POLICY: Policy = Policy { bound: 1.5, slack: 1000, run_len: 64_000, small_len: 16_000 };
 
     fn candidate(id: u32, total: u64, live: u64) -> Candidate {
         let id = SegmentId(id);

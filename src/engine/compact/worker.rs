@@ -20,7 +20,7 @@ use crate::sync::thread::{Builder, JoinHandle};
 /// How long after a change the store is looked at, and how often while it is written, beside the
 /// looks when a segment is full.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
-/// After a failure it waits longer each time, up to this.
+/// After a failure it waits longer each time, up to this, or until a segment is full.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// How long what could not be read is left alone before it is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(3600);
@@ -37,7 +37,9 @@ const LOAD_EXTRA: f64 = 0.5;
 /// by itself.
 const LOAD_SHARE: f64 = 0.5;
 /// While a store is written, runs are so much smaller: what one gives back comes at its end.
-const LOAD_RUNS: u64 = 4;
+const LOAD_RUNS: u64 = 2;
+/// Segments of no more than this share of a full one are small.
+const SMALL_SHARE: u64 = 4;
 
 /// Starts the thread, unless the store is not to be compacted by itself.
 pub(crate) fn start(state: &Arc<State>) -> Result<Option<JoinHandle<()>>> {
@@ -52,7 +54,7 @@ pub(crate) fn start(state: &Arc<State>) -> Result<Option<JoinHandle<()>>> {
 
 fn work(state: &State) {
     let signals = &state.compaction.signals;
-    let (mut pause, mut pulse, mut last_try) = (PAUSE, Pulse::new(), Instant::now());
+    let (mut pause, mut pulse, mut last_try) = (PAUSE, Pulse::new(state), Instant::now());
     // What an earlier process left.
     signals.raise(&signals.dirty);
     loop {
@@ -65,7 +67,7 @@ fn work(state: &State) {
             (false, true) => Pressure::Idle,
             (false, false) => Pressure::Load,
         };
-        let failure = {
+        let done = {
             let _one_at_a_time = state.compaction.running.lock();
             let tried = match last_try.elapsed() >= RETRY_PAUSE {
                 true => {
@@ -74,21 +76,18 @@ fn work(state: &State) {
                 }
                 false => Ok(()),
             };
-            tried.and_then(|()| bring_down(state, || pressure(state, &mut pulse))).err()
+            tried.and_then(|()| bring_down(state, || pressure(state, &mut pulse)))
         };
-        let idle = pulse.is_idle(state);
         state.compaction.behind.store(false, Ordering::Relaxed);
-        pause = match failure {
-            None => PAUSE,
-            Some(_) => MAX_PAUSE.min(2 * pause),
-        };
-        if failure.is_some() || !idle {
+        pause = if done.is_ok() { PAUSE } else { MAX_PAUSE.min(2 * pause) };
+        if !matches!(done, Ok(Pressure::Idle)) {
+            // There is more to do once it is idle.
             signals.raise(&signals.dirty);
         }
-        if let Some(error) = &failure {
+        if let Err(error) = &done {
             event!(warn, "compacting: {error}");
         }
-        state.compaction.findings.lock().failure = failure.map(|error| error.to_string());
+        state.compaction.findings.lock().failure = done.err().map(|error| error.to_string());
     }
 }
 
@@ -101,8 +100,8 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    pub(super) fn new() -> Pulse {
-        Pulse { idle: false, judged: Instant::now(), end: u64::MAX }
+    pub(super) fn new(state: &State) -> Pulse {
+        Pulse { idle: false, judged: Instant::now(), end: state.order.lock().commit_end }
     }
 
     /// Idle is who has appended little for a while; and no longer, who has appended more since.
@@ -120,7 +119,7 @@ impl Pulse {
 }
 
 /// What the store is held to.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Pressure {
     Load,
     Idle,
@@ -128,18 +127,21 @@ pub(super) enum Pressure {
     Full,
 }
 
-/// Compacts until the store is within its bound, which is asked for before each run. That ends:
-/// each run has an input go, or be left alone from then on.
-pub(super) fn bring_down(state: &State, mut pressure: impl FnMut() -> Pressure) -> Result<()> {
+/// Compacts until the store is within its bound, which is asked for before each run, and returns
+/// which one that is. That ends: each run has an input go, or be left alone from then on.
+pub(super) fn bring_down(
+    state: &State,
+    mut pressure: impl FnMut() -> Pressure,
+) -> Result<Pressure> {
     loop {
         let pressure = pressure();
         state.check_open()?;
         if state.compaction.signals.stop.load(Ordering::Acquire) {
-            return Ok(());
+            return Ok(pressure);
         }
         let (candidates, space) = survey(state, pressure != Pressure::Load);
         match plan(&candidates, &space, &policy(state, pressure)) {
-            Plan::Rest => return Ok(()),
+            Plan::Rest => return Ok(pressure),
             Plan::Roll => state.reserve.with(|| roll::end_early(state))?,
             Plan::Compact(inputs) => match run(state, &inputs, true) {
                 Err(error) if error.is_storage_full() => {
@@ -274,17 +276,12 @@ pub(super) fn idle_policy(state: &State) -> Policy {
 
 fn policy(state: &State, pressure: Pressure) -> Policy {
     let (segment, bound) = (state.options.segment_size, state.options.space_bound);
-    match pressure {
-        Pressure::Load => {
-            let bound = bound + LOAD_EXTRA * LOAD_SHARE;
-            Policy { bound, slack: segment, run_len: segment / LOAD_RUNS }
-        }
-        Pressure::Idle => {
-            let (bound, slack) = (idle_bound(bound), IDLE_SLACK.min(segment));
-            Policy { bound, slack, run_len: segment }
-        }
-        Pressure::Full => Policy { bound: MIN_SPACE_BOUND, slack: 0, run_len: segment },
-    }
+    let (bound, slack, run_len) = match pressure {
+        Pressure::Load => (bound + LOAD_EXTRA * LOAD_SHARE, segment, segment / LOAD_RUNS),
+        Pressure::Idle => (idle_bound(bound), IDLE_SLACK.min(segment), segment),
+        Pressure::Full => (MIN_SPACE_BOUND, 0, segment),
+    };
+    Policy { bound, slack, run_len, small_len: segment / SMALL_SHARE }
 }
 
 fn idle_bound(bound: f64) -> f64 {

@@ -182,7 +182,7 @@ impl World {
         let done = tried.and_then(|()| bring_down(&self.state, || pressure));
         self.disk.set_capacity(None);
         match done {
-            Ok(()) => self.look_for_leaks(),
+            Ok(_) => self.look_for_leaks(),
             Err(error) => assert!(room.is_some() && error.is_storage_full(), "{error}"),
         }
     }
