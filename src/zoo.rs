@@ -123,6 +123,8 @@ zoo! {
     PrefixTombstoneTakesAll breaks "deletes",
     /// Slots of deleted keys are found until they are cleared.
     StaleSlots breaks "deletes",
+    /// Slots of deleted keys are found on the short way until they are cleared.
+    StaleSlotsQuickly breaks "deletes",
     /// Of two records of a key the one that is read last wins.
     FileOrder breaks "revisions",
 
@@ -160,6 +162,8 @@ zoo! {
     ViewWithoutLock breaks "views",
     /// A point read does not notice that a batch is entering the index.
     HalfBatchVisible breaks "views",
+    /// A point read does not notice on the short way that a batch is entering the index.
+    HalfBatchQuickly breaks "views",
 
     /// A scan that begins while changes are being merged takes the leaves for complete.
     ScanWhileMerging breaks "views",

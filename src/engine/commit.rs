@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::apply::apply;
-use super::decide::{Decided, Decisions, Spots, decide, find_old, lone_put, look_up, put_alone};
-use super::read::{Begun, now_micros};
+use super::decide::{
+    Decided, Decisions, Spot, Spots, decide, find_old, lone_put, look_up, put_alone,
+};
+use super::read::now_micros;
 use super::{group, heal, roll};
 use crate::error::{Error, Result};
 use crate::format::location::Location;
@@ -129,16 +131,7 @@ pub(crate) fn commit(
         see_to_tail(state, &mut order);
     }
     let write = Write { revision, time, sync: durability == Durability::Sync, to_kernel };
-    let begun = if let Some(spot) = lone { spot.begin(state) } else { Begun::Unknown };
-    write.encode(&mut order, decided, max_len);
-    if let Some(spot) = lone
-        && let Err(error) = find_old(state, &order, spot, &begun, &mut decided[0])
-    {
-        order.active().forget();
-        return Err(error);
-    }
-    // It holds the buffer or the mapping that the old record lies in.
-    drop(begun);
+    encode(state, &mut order, &write, decided, lone, max_len)?;
     let written = write.publish(&mut order);
     let deletes_prefix = matches!(decided[0].change.what, What::DeletePrefix);
     if at_once {
@@ -155,6 +148,30 @@ pub(crate) fn commit(
         state.tell_now();
     }
     Ok(Done { revision: Revision::from(revision), removed })
+}
+
+/// Encodes a commit. What a lone put overwrites is found meanwhile: its record is on its way from
+/// memory.
+#[inline(always)]
+fn encode(
+    state: &State,
+    order: &mut Order,
+    write: &Write,
+    decided: &mut [Decided<'_>],
+    lone: Option<&Spot<'_>>,
+    max_len: u64,
+) -> Result<()> {
+    let Some(spot) = lone else {
+        write.encode(order, decided, max_len);
+        return Ok(());
+    };
+    let begun = spot.begin(state);
+    write.encode(order, decided, max_len);
+    let found = find_old(state, order, spot, &begun, &mut decided[0]);
+    if found.is_err() {
+        order.active().forget();
+    }
+    found
 }
 
 /// Decides on a commit's changes, also where an answer rests on what is in flight: it counts once

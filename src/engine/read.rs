@@ -48,6 +48,7 @@ pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource
     let begun = begin::<FETCHED_LEN>(state, index, index.hash(id.as_bytes()));
     fence(Ordering::Acquire);
     let between = !before.is_multiple_of(2) || state.applying.load(Ordering::Acquire) != before;
+    let between = between && !planted(Bug::HalfBatchQuickly);
     let Held { bytes, at, .. } = match begun {
         Begun::At(_, held) if !between => held,
         Begun::Absent if !between => return absent(kind, id),

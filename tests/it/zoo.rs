@@ -47,7 +47,7 @@ fn catchers(bug: Bug) -> &'static [&'static str] {
         Bug::ForgetDelete | Bug::ForgetPrefixDelete => &["replay::", "crash::a_crash_at_every"],
         Bug::ForgetTombstone | Bug::ForgetPrefixTombstone => &["replay::"],
         Bug::PrefixTombstoneTakesAll | Bug::FileOrder => &["replay::"],
-        Bug::StaleSlots => &["model::a_store_in_memory"],
+        Bug::StaleSlots | Bug::StaleSlotsQuickly => &["model::a_store_in_memory"],
         Bug::NoSalt => &["damage::frames_of_another"],
         Bug::NoPosition => &["damage::a_frame_in_another_place"],
         Bug::ValueUnchecked | Bug::ScanUnchecked | Bug::DamageIsAbsence => &["errors::"],
@@ -56,7 +56,7 @@ fn catchers(bug: Bug) -> &'static [&'static str] {
         Bug::WeakOvertakesSync | Bug::DropOverlay | Bug::AnswerInFlight => &["in_flight::"],
         Bug::PrefixDeleteRushes => &["in_flight::"],
         Bug::NoHistory => &["contract::", "handles::"],
-        Bug::ViewWithoutLock | Bug::HalfBatchVisible => &["concurrency::"],
+        Bug::ViewWithoutLock | Bug::HalfBatchVisible | Bug::HalfBatchQuickly => &["concurrency::"],
         Bug::DropTombstones | Bug::DropPrefixTombstones => &["compaction::a_tombstone"],
         Bug::NewerFilesAreNewer | Bug::DamageNeedsNoTombstone => &["compaction::a_tombstone"],
         Bug::LeftAloneNeedsNoTombstone | Bug::GoesBesideWhatStays => {
