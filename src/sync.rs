@@ -10,6 +10,8 @@ mod scheduled;
 mod signals;
 mod striped;
 
+#[cfg(all(test, kindlog_shuttle))]
+pub(crate) use striped::STRIPES;
 pub(crate) use striped::Striped;
 
 use std::time::Duration;

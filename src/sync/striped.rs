@@ -3,7 +3,7 @@
 use super::{RwLock, RwLockReadGuard};
 
 /// How many stripes there are. More let more threads read side by side, and make a change dearer.
-const STRIPES: usize = 8;
+pub(crate) const STRIPES: usize = 8;
 
 /// A value behind several locks, of which each thread reads by its own.
 ///
