@@ -70,7 +70,7 @@ pub fn decode_frame(bytes: &[u8], salt: u64, position: u64) -> Option<Frame<'_>>
 
 /// Where the frame's header and where its value end, no checksum checked.
 pub fn frame_ends(bytes: &[u8], position: u64) -> Option<(usize, usize)> {
-    let [kind, _, value] = Header::decode(bytes, position).ok()?.ranges();
+    let [kind, _, value] = Header::decode(bytes, position).ok()?.layout.ranges();
     Some((kind.start, value.end))
 }
 

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use crate::disk::native::prefetch;
 use crate::error::{Error, Result};
 use crate::format::location::{Location, Place};
-use crate::format::record::{self, FrameType, Header, Skimmed};
+use crate::format::record::{self, FrameType, Header, Layout, Skimmed};
 use crate::index::{Earlier, Hashed, Kind, Likely};
 use crate::key::check_key;
 use crate::log::segments::{Frame, Held};
@@ -54,38 +54,28 @@ pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource
         Begun::Absent if !between => return absent(kind, id),
         _ => return get_thoroughly(state, index, id),
     };
-    let Some((header, frame)) = likely_record(state, index, id, &bytes, at) else {
+    let Some(header) = likely_record(state, index, id, &bytes, at) else {
         return get_thoroughly(state, index, id);
     };
-    let [k, i, v] = header.ranges();
-    let kind = Text::new(index.name(), &frame[k.start..], || bytes.slice_ref(&frame[k]));
-    let id = Text::new(id, &frame[i.start..], || bytes.slice_ref(&frame[i]));
-    let (revision, updated_at) = (Revision::from(header.revision), time_from_micros(header.time));
-    let mut data = bytes;
-    data.truncate(at + v.end);
-    data.advance(at + v.start);
+    let Skimmed { revision, time, layout, .. } = header;
+    let (revision, updated_at) = (Revision::from(revision), time_from_micros(time));
+    let (kind, id, data) = parts(index, id, &layout, bytes, at);
     Ok(Some(Resource { kind, id, data, updated_at, revision }))
 }
 
-/// The record that begins at `at`, if it is the key's, and has the header that nearly all have, and
-/// is sound; and its frame.
+/// The header of the record that begins at `at`, if it is the key's, and has the header that nearly
+/// all have, and is sound.
 ///
 /// This is short, so that the processor is done with it while it waits for memory, and goes on to
 /// what comes next.
 #[inline(always)]
-fn likely_record<'a>(
-    state: &State,
-    kind: &Kind,
-    id: &str,
-    bytes: &'a [u8],
-    at: usize,
-) -> Option<(Skimmed, &'a [u8])> {
+fn likely_record(state: &State, kind: &Kind, id: &str, bytes: &[u8], at: usize) -> Option<Skimmed> {
     let frame = bytes.get(at..)?;
     let header = record::skim(frame.first_chunk()?)?;
-    let is_it = header.end() <= frame.len()
-        && header.is_of(frame, kind.name(), id.as_bytes())
-        && (!state.options.verify_reads || header.has_sound_body(frame));
-    is_it.then_some((header, frame))
+    let is_it = header.layout.end() <= frame.len()
+        && header.layout.is_of(frame, kind.name(), id.as_bytes())
+        && (!state.options.verify_reads || header.layout.has_sound_body(frame));
+    is_it.then_some(header)
 }
 
 /// There is nothing: whoever asked may have had a key that there can't be.
@@ -248,11 +238,11 @@ pub(crate) fn locate_begun(
 fn locate_in(kind: &Kind, id: &[u8], place: Place, held: &Held) -> Option<(Location, u64)> {
     let frame = held.bytes.get(held.at..)?;
     let header = record::skim(frame.first_chunk()?)?;
-    let is_it = header.end() <= frame.len()
-        && header.is_of(frame, kind.name(), id)
-        && header.is_sound(frame, held.salt, held.position);
-    let location = Location::new(place.segment, place.offset_bytes(), header.frame_len());
-    is_it.then_some((location, header.revision))
+    let is_it = header.layout.end() <= frame.len()
+        && header.layout.is_of(frame, kind.name(), id)
+        && header.layout.has_sound_header(frame, held.salt, held.position);
+    let len = header.layout.frame_len();
+    is_it.then_some((Location::new(place.segment, place.offset_bytes(), len), header.revision))
 }
 
 #[inline(never)]
@@ -280,7 +270,7 @@ fn examine(state: &State, kind: &Kind, id: &[u8], place: Place) -> Result<Option
             prefetch(&bytes[..bytes.len().min(FETCHED_LEN)]);
             match decode(position, &bytes) {
                 Ok(header) => {
-                    if header.is_of(&bytes, kind.name(), id) {
+                    if header.layout.is_of(&bytes, kind.name(), id) {
                         return Ok(Some(Found { place, header, bytes, position, salt }));
                     }
                     match header.check_body(&bytes) {
@@ -329,7 +319,7 @@ pub(crate) fn named(
     bytes: &[u8],
 ) -> Result<Header> {
     let header = decode(position, bytes).map_err(|e| damaged(state, kind, id, place, &e))?;
-    if !header.is_of(bytes, kind.name(), id) {
+    if !header.layout.is_of(bytes, kind.name(), id) {
         return Err(damaged(state, kind, id, place, "another key's record is in its place"));
     }
     Ok(header)
@@ -367,14 +357,22 @@ pub(crate) fn check(
 fn resource(state: &State, kind: &Kind, id: &str, found: Found) -> Result<Resource> {
     let Found { place, header, bytes, .. } = found;
     check(state, kind, id.as_bytes(), place, &header, &bytes)?;
-    let [k, i, v] = header.ranges();
-    let kind = Text::new(kind.name(), &bytes[k.start..], || bytes.slice(k));
-    let id = Text::new(id, &bytes[i.start..], || bytes.slice(i));
+    let (kind, id, data) = parts(kind, id, &header.layout, bytes, 0);
+    Ok(assemble(kind, id, data, &header))
+}
+
+/// Kind, id and value of a key's record, whose frame begins at `at` in `bytes`.
+#[inline(always)]
+fn parts(kind: &Kind, id: &str, layout: &Layout, bytes: Bytes, at: usize) -> (Text, Text, Bytes) {
+    let frame = &bytes[at..];
+    let [k, i, v] = layout.ranges();
+    let kind = Text::new(kind.name(), &frame[k.start..], || bytes.slice_ref(&frame[k]));
+    let id = Text::new(id, &frame[i.start..], || bytes.slice_ref(&frame[i]));
     // Taken, not sliced: who shares the buffer is counted once a record.
     let mut data = bytes;
-    data.truncate(v.end);
-    data.advance(v.start);
-    Ok(assemble(kind, id, data, &header))
+    data.truncate(at + v.end);
+    data.advance(at + v.start);
+    (kind, id, data)
 }
 
 /// A resource from its parts.

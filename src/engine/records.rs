@@ -130,7 +130,7 @@ impl Records {
         if !planted(Bug::ScanUnchecked) {
             read::check(state, kind, id.as_bytes(), place, &header, bytes)?;
         }
-        let [_, i, v] = header.ranges();
+        let [_, i, v] = header.layout.ranges();
         let shared = || buffer.slice(start + i.start..start + i.end);
         let id = Text::new(id, &bytes[i.start..], shared);
         let data = buffer.slice(start + v.start..start + v.end);

@@ -11,15 +11,17 @@
 //! (u32) covers the record and nothing of its place, so that compaction copies it unchanged.
 //! `docs/format.md` has every field.
 
+mod layout;
 mod quick;
 
+pub(crate) use layout::Layout;
 pub(crate) use quick::{Skimmed, skim};
 
 use std::sync::OnceLock;
 
 use bytes::{BufMut, BytesMut};
 
-use super::file::{le_u32, le_u64};
+use super::file::le_u64;
 use super::location::UNIT;
 use super::varint;
 use crate::key::{MAX_ID_LEN, MAX_KIND_LEN};
@@ -144,13 +146,7 @@ pub(crate) struct Header {
     pub(crate) internal: bool,
     pub(crate) revision: u64,
     pub(crate) time: i64,
-    kind_len: usize,
-    id_len: usize,
-    value_len: usize,
-    /// Where the record begins, past `place`.
-    record_at: usize,
-    /// Where the kind begins, past the header.
-    body_at: usize,
+    pub(crate) layout: Layout,
 }
 
 /// Why bytes are not a frame.
@@ -229,32 +225,22 @@ impl Header {
             at += len;
         }
         let internal = flags & record_flag::INTERNAL != 0;
-        let body_at = at;
-        let header = Header {
-            frame_type,
-            place,
-            internal,
-            revision,
-            time,
-            kind_len,
-            id_len,
-            value_len,
-            record_at,
-            body_at,
-        };
+        let layout = Layout { record_at, body_at: at, kind_len, id_len, value_len };
+        let header = Header { frame_type, place, internal, revision, time, layout };
         header.check_shape()?;
         Ok(header)
     }
 
     /// The lengths that go with the frame's type.
     fn check_shape(&self) -> Result<(), Bad> {
-        let keyed = self.kind_len > 0 && self.kind_len <= MAX_KIND_LEN;
+        let Layout { kind_len, id_len, value_len, .. } = self.layout;
+        let keyed = kind_len > 0 && kind_len <= MAX_KIND_LEN;
         let right = match self.frame_type {
-            FrameType::Put => keyed && self.id_len > 0,
-            FrameType::Delete => keyed && self.id_len > 0 && self.value_len == 0,
-            FrameType::DeletePrefix => keyed && self.value_len == 0,
+            FrameType::Put => keyed && id_len > 0,
+            FrameType::Delete => keyed && id_len > 0 && value_len == 0,
+            FrameType::DeletePrefix => keyed && value_len == 0,
             FrameType::Watermark | FrameType::End => {
-                self.kind_len + self.id_len + self.value_len == 0 && self.place.left == 0
+                kind_len + id_len + value_len == 0 && self.place.left == 0
             }
         };
         if right { Ok(()) } else { Err(Bad::Field("key or value length")) }
@@ -263,51 +249,31 @@ impl Header {
     /// The frame's length with padding.
     #[inline]
     pub(crate) fn frame_len(&self) -> u64 {
-        (self.body_end() as u64).next_multiple_of(UNIT)
-    }
-
-    /// Where the value ends; padding follows.
-    #[inline]
-    fn body_end(&self) -> usize {
-        self.body_at + self.kind_len + self.id_len + self.value_len
+        self.layout.frame_len()
     }
 
     /// Whether `bytes` have the header's checksum, for this segment and position.
     #[inline]
     pub(crate) fn check(&self, bytes: &[u8], salt: u64, position: u64) -> Result<(), Bad> {
-        if le_u32(bytes, 0) == header_crc(&bytes[4..], self.body_at - 4, salt, position) {
-            Ok(())
-        } else {
-            Err(Bad::HeaderChecksum)
+        match self.layout.has_sound_header(bytes, salt, position) {
+            true => Ok(()),
+            false => Err(Bad::HeaderChecksum),
         }
     }
 
     /// Whether `bytes` hold the whole frame and have the record's checksum.
     #[inline(always)]
     pub(crate) fn check_body(&self, bytes: &[u8]) -> Result<(), Bad> {
-        let record = bytes.get(self.record_at..self.body_end()).ok_or(Bad::Short)?;
-        if le_u32(bytes, 4) == crc(record) { Ok(()) } else { Err(Bad::BodyChecksum) }
-    }
-
-    /// Where in the frame kind, id and value lie.
-    #[inline]
-    pub(crate) fn ranges(&self) -> [std::ops::Range<usize>; 3] {
-        let id_at = self.body_at + self.kind_len;
-        let value_at = id_at + self.id_len;
-        [self.body_at..id_at, id_at..value_at, value_at..value_at + self.value_len]
-    }
-
-    /// Whether `bytes`, which hold the whole frame, are of this key.
-    #[inline(always)]
-    pub(crate) fn is_of(&self, bytes: &[u8], kind: &str, id: &[u8]) -> bool {
-        let [k, i, _] = self.ranges();
-        bytes[k] == *kind.as_bytes() && bytes[i] == *id
+        if bytes.len() < self.layout.end() {
+            return Err(Bad::Short);
+        }
+        if self.layout.has_sound_body(bytes) { Ok(()) } else { Err(Bad::BodyChecksum) }
     }
 
     /// The record in `bytes`, which hold the whole frame.
     #[inline]
     pub(crate) fn record<'a>(&self, bytes: &'a [u8]) -> Record<'a> {
-        let [kind, id, value] = self.ranges().map(|range| &bytes[range]);
+        let [kind, id, value] = self.layout.ranges().map(|range| &bytes[range]);
         let Header { frame_type, revision, time, .. } = *self;
         Record { frame_type, revision, time, kind, id, value }
     }
@@ -377,8 +343,9 @@ pub(crate) fn encode_copy(
     out.put_u32_le(0);
     out.extend_from_slice(&bytes[4..8]);
     encode_place(out, position, place);
-    let body_at = out.len() + header.body_at - header.record_at;
-    out.extend_from_slice(&bytes[header.record_at..header.body_end()]);
+    let Layout { record_at, body_at, .. } = header.layout;
+    let body_at = out.len() + body_at - record_at;
+    out.extend_from_slice(&bytes[record_at..header.layout.end()]);
     let crc = header_crc(&out[from + 4..], body_at - from - 4, salt, position);
     out[from..from + 4].copy_from_slice(&crc.to_le_bytes());
     pad(out, from);

@@ -220,7 +220,7 @@ impl Batch {
         let found = match self.damage.get(&at) {
             Some(trouble) => Err(trouble.clone()),
             None => self.frame(at).map_err(Trouble::damage).and_then(|(header, frame)| {
-                let there = header.is_of(frame, kind.name(), id)
+                let there = header.layout.is_of(frame, kind.name(), id)
                     && revision.is_none_or(|revision| header.revision == revision);
                 let found = there.then_some((header, frame));
                 found.ok_or_else(|| Trouble::damage("another record is in its place"))

@@ -113,7 +113,7 @@ fn name(lost: &mut LostRecord, offset: u64, contents: &Contents) {
 /// What a damaged record says of itself, as far as its sound header vouches for it.
 pub(super) fn record(segment: &Segment, offset: u64, header: &Header) -> Option<LostRecord> {
     let bytes = segment.frame(offset).ok()?;
-    let [kind, id, _] = header.ranges();
+    let [kind, id, _] = header.layout.ranges();
     let text = |range| bytes.get(range).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     header.frame_type.is_record().then_some(())?;
     Some(LostRecord {

@@ -1,17 +1,15 @@
 //! Decoding the header that nearly every record has, quickly.
 
-use std::ops::Range;
-
 use super::{
-    FramePlace, FrameType, Header, MAX_BATCH_LEN, MAX_HEADER_LEN, MAX_REVISION, MAX_VALUE_LEN, crc,
-    header_crc, place_flag,
+    FramePlace, FrameType, Header, Layout, MAX_BATCH_LEN, MAX_HEADER_LEN, MAX_REVISION,
+    MAX_VALUE_LEN, place_flag,
 };
-use crate::format::file::le_u32;
 use crate::format::location::UNIT;
 use crate::format::varint;
 use crate::key::{MAX_ID_LEN, MAX_KIND_LEN};
 
-/// What the header of a put without an extension says of the record, and where that lies.
+/// What the header of a put without an extension says. Of its place that is not looked into: what
+/// few ask for is not to be computed for all.
 #[derive(Clone, Copy)]
 pub(crate) struct Skimmed {
     flags: u8,
@@ -19,11 +17,7 @@ pub(crate) struct Skimmed {
     left: u64,
     pub(crate) revision: u64,
     pub(crate) time: i64,
-    kind_len: usize,
-    id_len: usize,
-    value_len: usize,
-    record_at: usize,
-    body_at: usize,
+    pub(crate) layout: Layout,
 }
 
 /// Reads that header, if it is what `head`, with which a frame begins, holds.
@@ -51,59 +45,8 @@ pub(crate) fn skim(head: &[u8; MAX_HEADER_LEN]) -> Option<Skimmed> {
         && value_len <= MAX_VALUE_LEN
         && revision <= MAX_REVISION;
     let (id_len, value_len, body_at) = (id_len as usize, value_len as usize, at + 8);
-    sound.then_some(Skimmed {
-        flags,
-        lag,
-        left,
-        revision,
-        time,
-        kind_len,
-        id_len,
-        value_len,
-        record_at,
-        body_at,
-    })
-}
-
-impl Skimmed {
-    /// Where in the frame kind, id and value lie.
-    #[inline(always)]
-    pub(crate) fn ranges(&self) -> [Range<usize>; 3] {
-        let id_at = self.body_at + self.kind_len;
-        let value_at = id_at + self.id_len;
-        [self.body_at..id_at, id_at..value_at, value_at..value_at + self.value_len]
-    }
-
-    /// Where the value ends; padding follows.
-    #[inline(always)]
-    pub(crate) fn end(&self) -> usize {
-        self.body_at + self.kind_len + self.id_len + self.value_len
-    }
-
-    /// The frame's length with padding.
-    #[inline(always)]
-    pub(crate) fn frame_len(&self) -> u64 {
-        (self.end() as u64).next_multiple_of(UNIT)
-    }
-
-    /// Whether `bytes`, which hold the whole frame, are of this key.
-    #[inline(always)]
-    pub(crate) fn is_of(&self, bytes: &[u8], kind: &str, id: &[u8]) -> bool {
-        let [k, i, _] = self.ranges();
-        bytes[i] == *id && bytes[k] == *kind.as_bytes()
-    }
-
-    /// Whether `bytes`, which hold the whole frame, have the record's checksum.
-    #[inline(always)]
-    pub(crate) fn has_sound_body(&self, bytes: &[u8]) -> bool {
-        le_u32(bytes, 4) == crc(&bytes[self.record_at..self.end()])
-    }
-
-    /// Whether they have the header's checksum, for this segment and position.
-    #[inline(always)]
-    pub(crate) fn is_sound(&self, bytes: &[u8], salt: u64, position: u64) -> bool {
-        le_u32(bytes, 0) == header_crc(&bytes[4..], self.body_at - 4, salt, position)
-    }
+    let layout = Layout { record_at, body_at, kind_len, id_len, value_len };
+    sound.then_some(Skimmed { flags, lag, left, revision, time, layout })
 }
 
 /// The header of a put without an extension, if that is what `head`, with which its frame begins,
@@ -111,9 +54,7 @@ impl Skimmed {
 /// is wrong with them, if anything.
 #[inline(always)]
 pub(super) fn put(head: &[u8; MAX_HEADER_LEN], position: u64) -> Option<Header> {
-    let skimmed = skim(head)?;
-    let Skimmed { flags, lag, left, revision, time, .. } = skimmed;
-    let Skimmed { kind_len, id_len, value_len, record_at, body_at, .. } = skimmed;
+    let Skimmed { flags, lag, left, revision, time, layout } = skim(head)?;
     let mut watermark = None;
     if flags & place_flag::LAG != 0 {
         watermark = Some(position.checked_sub(lag.checked_mul(UNIT)?)?);
@@ -127,11 +68,7 @@ pub(super) fn put(head: &[u8; MAX_HEADER_LEN], position: u64) -> Option<Header> 
         internal: false,
         revision,
         time,
-        kind_len,
-        id_len,
-        value_len,
-        record_at,
-        body_at,
+        layout,
     })
 }
 
