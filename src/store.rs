@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use prost::Message;
 
 use crate::collection::Collection;
@@ -168,7 +169,7 @@ impl Store {
     /// # Errors
     /// `Decode` if the bytes are no `M`; `InvalidKey`, `Corrupt`, `Io`, `Closed`.
     pub fn get<M: Message + Default>(&self, kind: &str, id: &str) -> Result<Option<M>> {
-        self.get_resource(kind, id)?.map(|resource| decode(&resource)).transpose()
+        self.get_value(kind, id)?.map(|value| decode_value(kind, id, value)).transpose()
     }
 
     /// All messages of a kind, in the order of ids, as they were at one moment.
@@ -233,6 +234,16 @@ impl Store {
     /// `Corrupt`, naming the key, if its checksum is wrong; `InvalidKey`, `Io`, `Closed`.
     pub fn get_resource(&self, kind: &str, id: &str) -> Result<Option<Resource>> {
         read::get(&*self.state()?, kind, id)
+    }
+
+    /// Reads a resource's value alone, without a copy, which costs least: kind, id and time are not
+    /// looked at. The bytes keep their buffer, or their segment's mapping, alive for as long as
+    /// they are held; `to_vec` copies them.
+    ///
+    /// # Errors
+    /// As [`get_resource`](Store::get_resource).
+    pub fn get_value(&self, kind: &str, id: &str) -> Result<Option<Bytes>> {
+        read::get_value(&*self.state()?, kind, id)
     }
 
     /// Whether a key is there. Does not read its value.
@@ -427,9 +438,13 @@ impl Store {
 
 /// Decodes a resource's bytes.
 pub(crate) fn decode<M: Message + Default>(resource: &Resource) -> Result<M> {
-    M::decode(resource.data.clone()).map_err(|source| Error::Decode {
-        kind: resource.kind.to_string(),
-        id: resource.id.to_string(),
+    decode_value(&resource.kind, &resource.id, resource.data.clone())
+}
+
+fn decode_value<M: Message + Default>(kind: &str, id: &str, value: Bytes) -> Result<M> {
+    M::decode(value).map_err(|source| Error::Decode {
+        kind: kind.to_owned(),
+        id: id.to_owned(),
         source,
     })
 }

@@ -40,27 +40,69 @@ impl Found {
     }
 }
 
+/// What a get hands out of a record: all of the resource, or its value alone.
+trait Part: Sized {
+    /// Of the record that has this header, and begins at `at`.
+    fn of_record(kind: &Kind, id: &str, header: &Skimmed, bytes: Bytes, at: usize) -> Self;
+    fn of_resource(resource: Resource) -> Self;
+}
+
+impl Part for Resource {
+    #[inline(always)]
+    fn of_record(kind: &Kind, id: &str, header: &Skimmed, bytes: Bytes, at: usize) -> Resource {
+        let revision = Revision::from(header.revision);
+        let updated_at = time_from_micros(header.time);
+        let (kind, id, data) = parts(kind, id, &header.layout, bytes, at);
+        Resource { kind, id, data, updated_at, revision }
+    }
+
+    fn of_resource(resource: Resource) -> Resource {
+        resource
+    }
+}
+
+impl Part for Bytes {
+    #[inline(always)]
+    fn of_record(_: &Kind, _: &str, header: &Skimmed, bytes: Bytes, at: usize) -> Bytes {
+        value(&header.layout, bytes, at)
+    }
+
+    fn of_resource(resource: Resource) -> Bytes {
+        resource.data
+    }
+}
+
 /// The newest visible resource of a key, which is checked where nothing has it: what is there has
 /// one that is well formed.
+#[inline(always)]
 pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource>> {
+    get_part(state, kind, id)
+}
+
+/// Its value alone.
+#[inline(always)]
+pub(crate) fn get_value(state: &State, kind: &str, id: &str) -> Result<Option<Bytes>> {
+    get_part(state, kind, id)
+}
+
+#[inline(always)]
+fn get_part<T: Part>(state: &State, kind: &str, id: &str) -> Result<Option<T>> {
     let Some(index) = state.index.kind(kind) else { return absent(kind, id) };
     let before = state.applying.load(Ordering::Acquire);
     let begun = begin::<FETCHED_LEN>(state, index, index.hash(id.as_bytes()));
     fence(Ordering::Acquire);
     let between = !before.is_multiple_of(2) || state.applying.load(Ordering::Acquire) != before;
     let between = between && !planted(Bug::HalfBatchQuickly);
-    let Held { bytes, at, .. } = match begun {
-        Begun::At(_, held) if !between => held,
+    match begun {
+        Begun::At(_, Held { bytes, at, .. }) if !between => {
+            if let Some(header) = likely_record(state, index, id, &bytes, at) {
+                return Ok(Some(T::of_record(index, id, &header, bytes, at)));
+            }
+        }
         Begun::Absent if !between => return absent(kind, id),
-        _ => return get_thoroughly(state, index, id),
-    };
-    let Some(header) = likely_record(state, index, id, &bytes, at) else {
-        return get_thoroughly(state, index, id);
-    };
-    let Skimmed { revision, time, layout, .. } = header;
-    let (revision, updated_at) = (Revision::from(revision), time_from_micros(time));
-    let (kind, id, data) = parts(index, id, &layout, bytes, at);
-    Ok(Some(Resource { kind, id, data, updated_at, revision }))
+        _ => {}
+    }
+    Ok(get_thoroughly(state, index, id)?.map(T::of_resource))
 }
 
 /// The header of the record that begins at `at`, if it is the key's, and has the header that nearly
@@ -80,7 +122,7 @@ fn likely_record(state: &State, kind: &Kind, id: &str, bytes: &[u8], at: usize) 
 
 /// There is nothing: whoever asked may have had a key that there can't be.
 #[cold]
-fn absent(kind: &str, id: &str) -> Result<Option<Resource>> {
+fn absent<T>(kind: &str, id: &str) -> Result<Option<T>> {
     check_key(kind, id).map(|()| None)
 }
 
@@ -365,14 +407,19 @@ fn resource(state: &State, kind: &Kind, id: &str, found: Found) -> Result<Resour
 #[inline(always)]
 fn parts(kind: &Kind, id: &str, layout: &Layout, bytes: Bytes, at: usize) -> (Text, Text, Bytes) {
     let frame = &bytes[at..];
-    let [k, i, v] = layout.ranges();
+    let [k, i, _] = layout.ranges();
     let kind = Text::new(kind.name(), &frame[k.start..], || bytes.slice_ref(&frame[k]));
     let id = Text::new(id, &frame[i.start..], || bytes.slice_ref(&frame[i]));
-    // Taken, not sliced: who shares the buffer is counted once a record.
-    let mut data = bytes;
-    data.truncate(at + v.end);
-    data.advance(at + v.start);
-    (kind, id, data)
+    (kind, id, value(layout, bytes, at))
+}
+
+/// The value alone. Taken, not sliced: who shares the buffer is counted once a record.
+#[inline(always)]
+fn value(layout: &Layout, mut bytes: Bytes, at: usize) -> Bytes {
+    let [.., value] = layout.ranges();
+    bytes.truncate(at + value.end);
+    bytes.advance(at + value.start);
+    bytes
 }
 
 /// A resource from its parts.

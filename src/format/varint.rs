@@ -47,6 +47,20 @@ pub(crate) fn get_in(bytes: &[u8], at: &mut usize) -> Option<u64> {
     Some((fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4)
 }
 
+/// The same of four bytes, for what seldom has more.
+#[inline(always)]
+pub(crate) fn get_short(bytes: &[u8], at: &mut usize) -> Option<u32> {
+    let word = u32::from_le_bytes(*bytes.get(*at..)?.first_chunk()?);
+    let last = !word & 0x8080_8080;
+    if last == 0 {
+        return None;
+    }
+    *at += last.trailing_zeros() as usize / 8 + 1;
+    let groups = word & (last ^ (last - 1)) & 0x7f7f_7f7f;
+    let pairs = (groups & 0x007f_007f) | (groups & 0x7f00_7f00) >> 1;
+    Some((pairs & 0x3fff) | (pairs & 0x3fff_0000) >> 2)
+}
+
 fn get_slowly(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let mut value = 0u64;
     for i in 0..MAX_LEN {
@@ -102,6 +116,11 @@ mod tests {
                     let found = super::get_in(&[&bytes[..], &[behind; 8]].concat(), &mut at);
                     let fits = bytes.len() <= 8;
                     assert_eq!(found, fits.then_some(value));
+                    assert_eq!(at, if fits { bytes.len() } else { 0 });
+                    let mut at = 0;
+                    let found = super::get_short(&[&bytes[..], &[behind; 4]].concat(), &mut at);
+                    let fits = bytes.len() <= 4;
+                    assert_eq!(found, fits.then_some(value as u32));
                     assert_eq!(at, if fits { bytes.len() } else { 0 });
                 }
             }

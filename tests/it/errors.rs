@@ -83,6 +83,7 @@ fn a_flipped_bit_of_a_value_is_corruption_that_names_the_key_on_every_read() {
         }
     }
     assert_corrupt(store.get_resource("Agent", "team/damaged"), file);
+    assert_corrupt(store.get_value("Agent", "team/damaged"), file);
     assert_corrupt(store.get::<Agent>("Agent", "team/damaged"), file);
     for reverse in [false, true] {
         let scan = store.scan("Agent");
@@ -288,6 +289,7 @@ fn after_closing_every_verb_says_so() {
             handle.commit(kindlog::Batch::new()).map(drop),
             handle.update("Agent", "a", |_: Option<Agent>| Ok(agent("", 0))).map(drop),
             handle.get_resource("Agent", "a").map(drop),
+            handle.get_value("Agent", "a").map(drop),
             handle.contains("Agent", "a").map(drop),
             handle.count("Agent").map(drop),
             handle.kinds().map(drop),

@@ -60,6 +60,7 @@ fn every_verb_refuses_a_kind_that_is_none() {
         assert_invalid(store.delete_kind(kind), why);
         assert_invalid(store.delete_prefix(kind, "i"), why);
         assert_invalid(store.get_resource(kind, "i"), why);
+        assert_invalid(store.get_value(kind, "i"), why);
         assert_invalid(store.get::<Agent>(kind, "i"), why);
         assert_invalid(store.contains(kind, "i"), why);
         assert_invalid(store.count(kind), why);
@@ -98,6 +99,7 @@ fn every_verb_refuses_an_id_that_is_none() {
         assert_invalid(store.update("K", id, |_: Option<Agent>| Ok(agent("", 0))), why);
         assert_invalid(store.delete("K", id), why);
         assert_invalid(store.get_resource("K", id), why);
+        assert_invalid(store.get_value("K", id), why);
         assert_invalid(store.get::<Agent>("K", id), why);
         assert_invalid(store.contains("K", id), why);
         assert_invalid(store.snapshot().get_resource("K", id), why);
@@ -150,6 +152,7 @@ fn a_value_may_have_no_bytes_and_is_there_all_the_same() {
     store.reopen();
     assert!(store.contains("K", "empty").unwrap());
     assert_eq!(store.get_resource("K", "empty").unwrap().expect("stored").data.len(), 0);
+    assert_eq!(store.get_value("K", "empty").unwrap().as_deref(), Some(&b""[..]));
     assert_eq!(store.get::<Agent>("K", "empty").unwrap(), Some(Agent::default()));
 }
 

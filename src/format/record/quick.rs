@@ -1,8 +1,7 @@
 //! Decoding the header that nearly every record has, quickly.
 
 use super::{
-    FramePlace, FrameType, Header, Layout, MAX_BATCH_LEN, MAX_HEADER_LEN, MAX_REVISION,
-    MAX_VALUE_LEN, place_flag,
+    FramePlace, FrameType, Header, Layout, MAX_BATCH_LEN, MAX_HEADER_LEN, MAX_REVISION, place_flag,
 };
 use crate::format::location::UNIT;
 use crate::format::varint;
@@ -33,19 +32,17 @@ pub(crate) fn skim(head: &[u8; MAX_HEADER_LEN]) -> Option<Skimmed> {
     let record_at = at;
     let [frame_type, record_flags, kind_len] = *head.get(at..)?.first_chunk()?;
     at += 3;
-    let id_len = varint::get(head, &mut at)?;
-    let value_len = varint::get_in(head, &mut at)?;
+    let id_len = varint::get_short(head, &mut at)? as usize;
+    let value_len = varint::get_short(head, &mut at)? as usize;
     let revision = varint::get_in(head, &mut at)?;
     let time = i64::from_le_bytes(*head.get(at..)?.first_chunk()?);
     let kind_len = usize::from(kind_len);
     let sound = frame_type == FrameType::Put as u8
         && record_flags == 0
         && (1..=MAX_KIND_LEN).contains(&kind_len)
-        && (1..=MAX_ID_LEN as u64).contains(&id_len)
-        && value_len <= MAX_VALUE_LEN
+        && (1..=MAX_ID_LEN).contains(&id_len)
         && revision <= MAX_REVISION;
-    let (id_len, value_len, body_at) = (id_len as usize, value_len as usize, at + 8);
-    let layout = Layout { record_at, body_at, kind_len, id_len, value_len };
+    let layout = Layout { record_at, body_at: at + 8, kind_len, id_len, value_len };
     sound.then_some(Skimmed { flags, lag, left, revision, time, layout })
 }
 

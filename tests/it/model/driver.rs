@@ -275,6 +275,7 @@ impl Driver {
         let found = found.map(|resource| (resource.data, u64::from(resource.revision)));
         assert!(found.as_ref() == self.model().get(kind, id), "{kind}/{id}");
         assert_eq!(self.store.contains(kind, id).unwrap(), found.is_some());
+        assert!(self.store.get_value(kind, id).unwrap() == found.map(|(value, _)| value));
         assert_eq!(self.store.count(kind).unwrap(), self.model().count(kind));
     }
 

@@ -106,6 +106,8 @@ impl Model {
                 assert!(resource.data == *value, "the value of {kind}/{id}");
                 assert_eq!(u64::from(resource.revision), revision, "of {kind}/{id}");
                 assert!(resource.kind == *kind && resource.id == *id);
+                let alone = store.get_value(kind, id).unwrap();
+                assert!(alone == Some(resource.data), "the value of {kind}/{id} alone");
             }
         }
         let stats = store.stats();

@@ -53,8 +53,8 @@ impl Engine for Kindlog {
     }
 
     fn get(&self, key: Key<'_>, found: Each<'_>) -> Result<bool> {
-        let resource = self.0.get_resource(key.kind(), key.id())?;
-        Ok(resource.map(|resource| found(&resource.data)).is_some())
+        let value = self.0.get_value(key.kind(), key.id())?;
+        Ok(value.map(|value| found(&value)).is_some())
     }
 
     fn scan(&self, from: Key<'_>, limit: usize, each: Each<'_>) -> Result<u64> {
