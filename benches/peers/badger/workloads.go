@@ -21,7 +21,8 @@ type task struct {
 
 var workloads = map[string]func(*task) error{
 	"W1":        putsInOrder,
-	"W2b":       putsInBatches,
+	"W1b":       putsInBatchesInOrder,
+	"W2b":       putsInBatchesAtRandom,
 	"W3":        putsAtRandom,
 	"W3b":       putsAtRandom,
 	"O1b-write": untilKilled,
@@ -38,6 +39,7 @@ var workloads = map[string]func(*task) error{
 	"R1z":       zipfianGets,
 	"R1zx2":     zipfianGets,
 	"R2":        missingGets,
+	"R2x2":      missingGets,
 	"R3":        listValues,
 	"R3b":       listKeys,
 	"R3c":       shortScans,

@@ -1,6 +1,6 @@
 package main
 
-// W1, W2, W2b, W3, W3b, D1.
+// W1, W1b, W2, W2b, W3, W3b, D1.
 
 import (
 	"bytes"
@@ -46,8 +46,15 @@ func (t *task) puts(order []uint32) error {
 	})
 }
 
-func putsInBatches(t *task) error {
-	order := shuffled(t.records)
+func putsInBatchesInOrder(t *task) error {
+	return t.putsInBatches(inOrder(t.records))
+}
+
+func putsInBatchesAtRandom(t *task) error {
+	return t.putsInBatches(shuffled(t.records))
+}
+
+func (t *task) putsInBatches(order []uint32) error {
 	keys := keysOf(order)
 	values := makeValues(t.valueLen)
 	return t.with(func(s *store) error {

@@ -10,8 +10,16 @@ use super::svg;
 type Group = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 const GROUPS: &[Group] = &[
-    ("writes", "Puts", &[("W1", ""), ("W2", ""), ("W2b", ""), ("W3", ""), ("W3b", "")]),
-    ("reads", "Gets", &[("R1", ""), ("R1x2", ""), ("R1z", ""), ("R1zx2", ""), ("R2", "")]),
+    (
+        "writes",
+        "Puts",
+        &[("W1", ""), ("W1b", ""), ("W2", ""), ("W2b", ""), ("W3", ""), ("W3b", "")],
+    ),
+    (
+        "reads",
+        "Gets",
+        &[("R1", ""), ("R1x2", ""), ("R1z", ""), ("R1zx2", ""), ("R2", ""), ("R2x2", "")],
+    ),
     ("scans", "Scans", &[("R3", ""), ("R3b", ""), ("R3c", ""), ("ME", "")]),
     (
         "mixed",

@@ -201,7 +201,8 @@ const R3C: Workload = Workload {
 /// those behind it in the store that it loaded.
 pub const ALL: &[Workload] = &[
     write("W1", "put in key order, one a commit", writes::in_order),
-    write("W2b", "put at random, 100 a commit", writes::batches),
+    write("W1b", "put in key order, 100 a commit", writes::batches_in_order),
+    write("W2b", "put at random, 100 a commit", writes::batches_at_random),
     Workload {
         ops: |records| (records / 100).max(200),
         ..durable(write("W3", "put at random, an fsync each", writes::at_random))
@@ -238,6 +239,7 @@ pub const ALL: &[Workload] = &[
     get("R1z", "get, zipfian", reads::zipfian),
     two_threads(get("R1zx2", "get, zipfian, 2 threads", reads::zipfian)),
     get("R2", "get what is missing", reads::missing),
+    two_threads(get("R2x2", "get what is missing, 2 threads", reads::missing)),
     R3,
     read("R3b", "list kinds, keys only", scans::keys),
     R3C,

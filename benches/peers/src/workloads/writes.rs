@@ -1,4 +1,4 @@
-//! W1, W2, W2b, W3, W3b.
+//! W1, W1b, W2, W2b, W3, W3b.
 
 use std::time::Instant;
 
@@ -8,11 +8,23 @@ use crate::engine::{Engine, Result, Role};
 use crate::measure::in_threads;
 
 pub fn in_order(context: &Context) -> Result<()> {
-    puts(context, &data::in_order(context.records).map(|record| record as u32).collect::<Vec<_>>())
+    puts(context, &sorted(context))
 }
 
 pub fn at_random(context: &Context) -> Result<()> {
     puts(context, &data::shuffled(context.records))
+}
+
+pub fn batches_in_order(context: &Context) -> Result<()> {
+    batches(context, &sorted(context))
+}
+
+pub fn batches_at_random(context: &Context) -> Result<()> {
+    batches(context, &data::shuffled(context.records))
+}
+
+fn sorted(context: &Context) -> Vec<u32> {
+    data::in_order(context.records).map(|record| record as u32).collect()
 }
 
 /// Puts the first of these; thread `t` of `n` puts each `n`th from the `t`th on.
@@ -34,11 +46,10 @@ fn puts(context: &Context, order: &[u32]) -> Result<()> {
     engine.close()
 }
 
-pub fn batches(context: &Context) -> Result<()> {
-    let order = data::shuffled(context.records);
+fn batches(context: &Context, order: &[u32]) -> Result<()> {
     let keys = Keys::of(order.iter().copied());
     let values = context.values()?;
-    let records = keys.iter().zip(&order);
+    let records = keys.iter().zip(order);
     let puts: Vec<_> = records.map(|(key, record)| (key, values.of(*record, 0))).collect();
     let engine = context.open()?;
     let start = Instant::now();
@@ -46,7 +57,7 @@ pub fn batches(context: &Context) -> Result<()> {
         engine.put_batch(batch)?;
     }
     context.rate("ops_per_s", puts.len() as u64, start.elapsed());
-    check(context, &*engine, &order)?;
+    check(context, &*engine, order)?;
     engine.close()
 }
 
