@@ -1,6 +1,6 @@
 //! Several changes as one commit.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::commit::{Change, What, check_value};
 use crate::error::Result;
@@ -16,18 +16,18 @@ use crate::{error::Error, key};
 #[derive(Clone, Default)]
 pub struct Batch {
     ops: Vec<Op>,
-    /// Kinds, ids and values one after the other.
-    bytes: Vec<u8>,
+    /// Kind and id of each, one behind the other.
+    names: String,
+    values: Vec<u8>,
 }
 
+/// Where its kind, id and value end, which begin where those before them end.
 #[derive(Clone, Copy)]
 struct Op {
     kind: OpKind,
-    /// Where its kind begins in `bytes`; id and value follow.
-    at: usize,
-    kind_len: usize,
-    id_len: usize,
-    value_len: usize,
+    kind_end: usize,
+    id_end: usize,
+    value_end: usize,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -80,7 +80,7 @@ impl Batch {
 
     /// How many bytes its kinds, ids and values take.
     pub fn byte_len(&self) -> usize {
-        self.bytes.len()
+        self.names.len() + self.values.len()
     }
 
     fn push(
@@ -90,95 +90,116 @@ impl Batch {
         id: &str,
         value: impl FnOnce(&mut Vec<u8>),
     ) -> &mut Batch {
-        let at = self.bytes.len();
-        self.bytes.extend_from_slice(kind.as_bytes());
-        self.bytes.extend_from_slice(id.as_bytes());
-        let value_at = self.bytes.len();
-        value(&mut self.bytes);
-        let value_len = self.bytes.len() - value_at;
-        self.ops.push(Op { kind: op, at, kind_len: kind.len(), id_len: id.len(), value_len });
+        self.names.push_str(kind);
+        let kind_end = self.names.len();
+        self.names.push_str(id);
+        value(&mut self.values);
+        let (id_end, value_end) = (self.names.len(), self.values.len());
+        self.ops.push(Op { kind: op, kind_end, id_end, value_end });
         self
     }
 
-    fn change(&self, op: &Op) -> Change<'_> {
-        let (kind, rest) = self.bytes[op.at..].split_at(op.kind_len);
-        let (id, rest) = rest.split_at(op.id_len);
-        let text = |bytes| std::str::from_utf8(bytes).expect("a str was copied here");
-        let what = match op.kind {
-            OpKind::Put => What::Put(&rest[..op.value_len]),
-            OpKind::Delete => What::Delete,
-            OpKind::DeletePrefix => What::DeletePrefix,
+    fn changes(&self) -> impl DoubleEndedIterator<Item = Change<'_>> {
+        let change = |(i, op): (usize, &Op)| {
+            let before = i.checked_sub(1).map(|before| &self.ops[before]);
+            let (at, value_at) = before.map_or((0, 0), |op| (op.id_end, op.value_end));
+            let what = match op.kind {
+                OpKind::Put => What::Put(&self.values[value_at..op.value_end]),
+                OpKind::Delete => What::Delete,
+                OpKind::DeletePrefix => What::DeletePrefix,
+            };
+            let (kind, id) = (&self.names[at..op.kind_end], &self.names[op.kind_end..op.id_end]);
+            Change { kind, id, what }
         };
-        Change { kind: text(kind), id: text(id), what }
+        self.ops.iter().enumerate().map(change)
+    }
+
+    /// Whether names and sizes are such as may be.
+    fn check(&self) -> Result<()> {
+        let too_large = |limit, len| Err(Error::TooLarge { limit, len });
+        if self.ops.len() > MAX_BATCH_OPS {
+            return too_large(MAX_BATCH_OPS as u64, self.ops.len() as u64);
+        }
+        if self.byte_len() as u64 > MAX_BATCH_LEN {
+            return too_large(MAX_BATCH_LEN, self.byte_len() as u64);
+        }
+        let mut last_kind = None;
+        self.changes().try_for_each(|Change { kind, id, what }| {
+            if last_kind != Some(kind) {
+                key::check_kind(kind)?;
+                last_kind = Some(kind);
+            }
+            match what {
+                What::Put(value) => check_value(value).and_then(|()| key::check_id(id)),
+                What::Delete => key::check_id(id),
+                What::DeletePrefix => key::check_prefix(id),
+            }
+        })
     }
 
     /// The net effect: prefix deletes first, none covering another; then the last change of each
     /// key, those after the last prefix delete that covers it.
     pub(crate) fn net(&self) -> Result<Vec<Change<'_>>> {
-        if self.ops.len() > MAX_BATCH_OPS {
-            let (limit, len) = (MAX_BATCH_OPS as u64, self.ops.len() as u64);
-            return Err(Error::TooLarge { limit, len });
-        }
-        if self.bytes.len() as u64 > MAX_BATCH_LEN {
-            let (limit, len) = (MAX_BATCH_LEN, self.bytes.len() as u64);
-            return Err(Error::TooLarge { limit, len });
-        }
-        let mut keys: BTreeMap<(&str, &str), What<'_>> = BTreeMap::new();
-        let mut prefixes: BTreeMap<(&str, &str), ()> = BTreeMap::new();
-        for op in &self.ops {
-            let Change { kind, id, what } = self.change(op);
-            key::check_kind(kind)?;
+        self.check()?;
+        let mut prefixes = BTreeSet::new();
+        let mut changes = Vec::with_capacity(self.ops.len());
+        // From the last one to the first: what comes later decides.
+        for change in self.changes().rev() {
+            let Change { kind, id, what } = change;
+            if is_covered(&prefixes, kind, id) {
+                continue;
+            }
             match what {
                 What::DeletePrefix => {
-                    key::check_prefix(id)?;
-                    drop_covered(&mut keys, kind, id);
-                    if !is_covered(&prefixes, kind, id) {
-                        drop_covered(&mut prefixes, kind, id);
-                        prefixes.insert((kind, id), ());
-                    }
-                    continue;
+                    drop_covered(&mut prefixes, kind, id);
+                    prefixes.insert((kind, id));
                 }
-                What::Put(value) => check_value(value)?,
-                What::Delete => {}
+                What::Put(_) | What::Delete => changes.push(change),
             }
-            key::check_id(id)?;
-            keys.insert((kind, id), what);
         }
-        let deletes = prefixes.into_keys();
-        let deletes = deletes.map(|(kind, id)| Change { kind, id, what: What::DeletePrefix });
-        let changes = keys.into_iter().map(|((kind, id), what)| Change { kind, id, what });
-        Ok(deletes.chain(changes).collect())
+        // Stable: of one key's the last change stays in front. Nothing is moved where they came in
+        // the order of their keys.
+        changes.sort_by_key(|change| (change.kind, change.id));
+        changes.dedup_by_key(|change| (change.kind, change.id));
+        let delete = |(kind, id)| Change { kind, id, what: What::DeletePrefix };
+        let deletes = prefixes.into_iter().map(delete);
+        changes.splice(..0, deletes);
+        Ok(changes)
     }
 }
 
-/// Takes out all keys of `kind` that start with `prefix`.
-fn drop_covered<'a, V>(map: &mut BTreeMap<(&'a str, &'a str), V>, kind: &'a str, prefix: &'a str) {
-    let covered: Vec<_> = map
-        .range((kind, prefix)..)
-        .map(|(key, _)| *key)
-        .take_while(|(k, id)| *k == kind && id.starts_with(prefix))
-        .collect();
-    covered.into_iter().for_each(|key| drop(map.remove(&key)));
+type Prefixes<'a> = BTreeSet<(&'a str, &'a str)>;
+
+/// Takes out all prefixes of `kind` that start with `prefix`.
+fn drop_covered<'a>(prefixes: &mut Prefixes<'a>, kind: &'a str, prefix: &'a str) {
+    let from = prefixes.range((kind, prefix)..).copied();
+    let covered: Vec<_> =
+        from.take_while(|(k, other)| *k == kind && other.starts_with(prefix)).collect();
+    for key in covered {
+        prefixes.remove(&key);
+    }
 }
 
-/// Whether one of the prefixes covers this one. They don't cover each other, so of those that cover
-/// it there is at most one, and none can lie between the two.
-fn is_covered(prefixes: &BTreeMap<(&str, &str), ()>, kind: &str, id: &str) -> bool {
+/// Whether one of the prefixes covers this id or prefix. They don't cover each other, so of those
+/// that cover it there is at most one, and none can lie between the two.
+fn is_covered(prefixes: &Prefixes<'_>, kind: &str, id: &str) -> bool {
     let last = prefixes.range(..=(kind, id)).next_back();
-    last.is_some_and(|((k, prefix), ())| *k == kind && id.starts_with(prefix))
+    last.is_some_and(|(k, prefix)| *k == kind && id.starts_with(prefix))
 }
 
 impl std::fmt::Debug for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Batch")
             .field("ops", &self.ops.len())
-            .field("byte_len", &self.bytes.len())
+            .field("byte_len", &self.byte_len())
             .finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn net(batch: &Batch) -> Vec<String> {
@@ -207,6 +228,52 @@ mod tests {
         assert_eq!(net(&batch), ["A/p/*", "A/z*", "A/p/2=3", "A/q=1", "B/p/1=1"]);
         batch.delete_kind("A").put("A", "a", b"");
         assert_eq!(net(&batch), ["A/*", "A/a=0", "B/p/1=1"]);
+    }
+
+    type Resources<'a> = BTreeMap<(&'a str, &'a str), &'a [u8]>;
+
+    fn apply<'a>(resources: &mut Resources<'a>, change: Change<'a>) {
+        let Change { kind, id, what } = change;
+        match what {
+            What::Put(value) => drop(resources.insert((kind, id), value)),
+            What::Delete => drop(resources.remove(&(kind, id))),
+            What::DeletePrefix => resources.retain(|(k, i), _| *k != kind || !i.starts_with(id)),
+        }
+    }
+
+    #[test]
+    fn the_net_effect_is_that_of_all_changes_one_after_the_other() {
+        const IDS: [&str; 6] = ["a", "ab", "abc", "abd", "b", "c"];
+        let mut random = 0x9e37_79b9_7f4a_7c15u64;
+        let mut below = |n: usize| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random as usize % n
+        };
+        for round in 0..3_000 {
+            let mut batch = Batch::new();
+            for value in 0..below(16) {
+                let (kind, id) = (["A", "AB"][below(2)], IDS[below(IDS.len())]);
+                match below(8) {
+                    0 => batch.delete_prefix(kind, &id[..below(id.len() + 1)]),
+                    1 | 2 => batch.delete(kind, id),
+                    _ => batch.put(kind, id, [value as u8]),
+                };
+            }
+            let before = IDS.map(|id| [(("A", id), &b"old"[..]), (("AB", id), b"old")]);
+            let before: Resources<'_> = before.into_iter().flatten().collect();
+            let (mut one_by_one, mut at_once) = (before.clone(), before);
+            batch.changes().for_each(|change| apply(&mut one_by_one, change));
+            let net = batch.net().unwrap();
+            net.iter().for_each(|change| apply(&mut at_once, *change));
+            assert_eq!(at_once, one_by_one, "round {round}");
+            let order = |change: &Change<'_>| {
+                let is_key = !matches!(change.what, What::DeletePrefix);
+                (is_key, change.kind.to_owned(), change.id.to_owned())
+            };
+            assert!(net.iter().map(order).is_sorted_by(|a, b| a < b), "round {round}");
+        }
     }
 
     #[test]

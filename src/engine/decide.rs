@@ -83,11 +83,15 @@ pub(super) fn look_up<'a>(
     ahead: bool,
     spots: &mut Spots<'a>,
 ) {
-    let spot = |change: &Change<'a>| {
-        let kind = match change.what {
-            What::Put(_) => state.index.kind_or_create(change.kind),
-            What::Delete | What::DeletePrefix => state.index.kind(change.kind)?,
+    // Changes of one kind come one behind the other.
+    let mut last: Option<&'a Arc<Kind>> = None;
+    let mut spot = |change: &Change<'a>| {
+        let kind = match (last.filter(|last| last.name() == change.kind), change.what) {
+            (Some(last), _) => last,
+            (None, What::Put(_)) => state.index.kind_or_create(change.kind),
+            (None, What::Delete | What::DeletePrefix) => state.index.kind(change.kind)?,
         };
+        last = Some(kind);
         if let What::DeletePrefix = change.what {
             return Some(Spot { kind, hash: 0, seen: None });
         }
