@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use kindlog::{Durability, Options, Store};
+use kindlog::{Batch, Durability, Options, Store};
 
 const RECORDS: u64 = 10_000;
 /// Has no divisor in common with that, so its multiples meet each record once.
@@ -24,10 +24,12 @@ const KINDS: [&str; 8] =
     ["Agent00", "Session", "Workfl1", "Workfl2", "Execut1", "Execut2", "LogChnk", "Project"];
 
 /// A verb, and the two numbers of operations.
-const VERBS: [(&str, u64, u64); 5] = [
+const VERBS: [(&str, u64, u64); 7] = [
     ("put", 1_000, 9_000),
     ("overwrite", 1_000, 9_000),
+    ("batch", 10, 90),
     ("get", 1_000, 9_000),
+    ("value", 1_000, 9_000),
     ("miss", 1_000, 9_000),
     ("scan", 20, 220),
 ];
@@ -94,8 +96,8 @@ fn child(verb: &str, operations: &str) -> Result<()> {
     for (kind, id) in &keys {
         store.put(kind, id, value)?;
     }
-    for (known, other) in keys.iter().zip(&others).take(operations) {
-        act(&store, verb, known, other, &value)?;
+    for at in 0..operations {
+        act(&store, verb, &keys, &others, at, &value)?;
     }
     Ok(store.close()?)
 }
@@ -103,10 +105,12 @@ fn child(verb: &str, operations: &str) -> Result<()> {
 fn act(
     store: &Store,
     verb: &str,
-    (kind, id): &(&str, String),
-    other: &(&str, String),
+    keys: &[(&str, String)],
+    others: &[(&str, String)],
+    at: usize,
     value: &[u8],
 ) -> Result<()> {
+    let ((kind, id), other) = (&keys[at], &others[at]);
     match verb {
         "put" => {
             store.put(other.0, &other.1, value)?;
@@ -114,8 +118,18 @@ fn act(
         "overwrite" => {
             store.put(kind, id, value)?;
         }
+        "batch" => {
+            let mut batch = Batch::new();
+            for (kind, id) in &others[at * 100..][..100] {
+                batch.put(kind, id, value);
+            }
+            store.commit(batch)?;
+        }
         "get" => {
             black_box(store.get_resource(kind, id)?.ok_or("it was put")?);
+        }
+        "value" => {
+            black_box(store.get_value(kind, id)?.ok_or("it was put")?);
         }
         "miss" => {
             black_box(store.get_resource(other.0, &other.1)?);

@@ -236,9 +236,9 @@ impl Store {
         read::get(&*self.state()?, kind, id)
     }
 
-    /// Reads a resource's value alone, without a copy, which costs least: kind, id and time are not
-    /// looked at. The bytes keep their buffer, or their segment's mapping, alive for as long as
-    /// they are held; `to_vec` copies them.
+    /// Reads a resource's value alone, without a copy: checked as by
+    /// [`get_resource`](Store::get_resource), and less to hand out. The bytes keep their buffer, or
+    /// their segment's mapping, alive for as long as they are held; `to_vec` copies them.
     ///
     /// # Errors
     /// As [`get_resource`](Store::get_resource).

@@ -90,10 +90,11 @@ impl Batch {
         id: &str,
         value: impl FnOnce(&mut Vec<u8>),
     ) -> &mut Batch {
+        // First, since it is the caller's code: where that panics, no name is left behind.
+        value(&mut self.values);
         self.names.push_str(kind);
         let kind_end = self.names.len();
         self.names.push_str(id);
-        value(&mut self.values);
         let (id_end, value_end) = (self.names.len(), self.values.len());
         self.ops.push(Op { kind: op, kind_end, id_end, value_end });
         self
@@ -157,10 +158,17 @@ impl Batch {
                 What::Put(_) | What::Delete => changes.push(change),
             }
         }
-        // Stable: of one key's the last change stays in front. Nothing is moved where they came in
-        // the order of their keys.
+        // As they came, since most often that is the order of their keys. Sorting is stable: of one
+        // key's changes the last one stays behind the others, and is kept.
+        changes.reverse();
         changes.sort_by_key(|change| (change.kind, change.id));
-        changes.dedup_by_key(|change| (change.kind, change.id));
+        changes.dedup_by(|next, kept| {
+            let same = (next.kind, next.id) == (kept.kind, kept.id);
+            if same {
+                *kept = *next;
+            }
+            same
+        });
         let delete = |(kind, id)| Change { kind, id, what: What::DeletePrefix };
         let deletes = prefixes.into_iter().map(delete);
         changes.splice(..0, deletes);
@@ -243,7 +251,9 @@ mod tests {
 
     #[test]
     fn the_net_effect_is_that_of_all_changes_one_after_the_other() {
-        const IDS: [&str; 6] = ["a", "ab", "abc", "abd", "b", "c"];
+        const IDS: [&str; 6] = ["a", "ab", "abc", "ä", "äb", "c"];
+        const PREFIXES: [&str; 6] = ["", "a", "ab", "abc", "ä", "äb"];
+        const VALUES: &[u8] = b"some bytes that are told apart by where they are";
         let mut random = 0x9e37_79b9_7f4a_7c15u64;
         let mut below = |n: usize| {
             random ^= random << 13;
@@ -252,19 +262,25 @@ mod tests {
             random as usize % n
         };
         for round in 0..3_000 {
-            let mut batch = Batch::new();
+            let (mut batch, mut changes) = (Batch::new(), Vec::new());
             for value in 0..below(16) {
                 let (kind, id) = (["A", "AB"][below(2)], IDS[below(IDS.len())]);
-                match below(8) {
-                    0 => batch.delete_prefix(kind, &id[..below(id.len() + 1)]),
-                    1 | 2 => batch.delete(kind, id),
-                    _ => batch.put(kind, id, [value as u8]),
+                let (id, what) = match below(8) {
+                    0 => (PREFIXES[below(PREFIXES.len())], What::DeletePrefix),
+                    1 | 2 => (id, What::Delete),
+                    _ => (id, What::Put(&VALUES[value..][..1 + value % 3])),
                 };
+                match what {
+                    What::DeletePrefix => batch.delete_prefix(kind, id),
+                    What::Delete => batch.delete(kind, id),
+                    What::Put(value) => batch.put(kind, id, value),
+                };
+                changes.push(Change { kind, id, what });
             }
             let before = IDS.map(|id| [(("A", id), &b"old"[..]), (("AB", id), b"old")]);
             let before: Resources<'_> = before.into_iter().flatten().collect();
             let (mut one_by_one, mut at_once) = (before.clone(), before);
-            batch.changes().for_each(|change| apply(&mut one_by_one, change));
+            changes.iter().for_each(|change| apply(&mut one_by_one, *change));
             let net = batch.net().unwrap();
             net.iter().for_each(|change| apply(&mut at_once, *change));
             assert_eq!(at_once, one_by_one, "round {round}");
@@ -273,7 +289,30 @@ mod tests {
                 (is_key, change.kind.to_owned(), change.id.to_owned())
             };
             assert!(net.iter().map(order).is_sorted_by(|a, b| a < b), "round {round}");
+            let prefixes = net.iter().filter(|one| matches!(one.what, What::DeletePrefix));
+            let covers =
+                |a: &Change<'_>, b: &Change<'_>| a.kind == b.kind && b.id.starts_with(a.id);
+            for prefix in prefixes.clone() {
+                let covered = prefixes.clone().filter(|other| covers(prefix, other)).count();
+                assert_eq!(covered, 1, "round {round}");
+            }
         }
+    }
+
+    /// A caller's code that panics in the middle of a put leaves nothing of it behind.
+    #[test]
+    fn a_value_that_panics_adds_no_change() {
+        struct Panics;
+        impl AsRef<[u8]> for Panics {
+            fn as_ref(&self) -> &[u8] {
+                panic!("on purpose")
+            }
+        }
+        let mut batch = Batch::new();
+        let put = || batch.put("A", "x", Panics).len();
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(put)).is_err());
+        batch.put("B", "y", b"1");
+        assert_eq!(net(&batch), ["B/y=1"]);
     }
 
     #[test]

@@ -49,7 +49,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 const ALONE: u32 = 64;
 
 /// One change of a commit. Names and lengths are checked by whoever makes it; each key and each
-/// prefix comes at most once, prefixes before keys, and no prefix covers another.
+/// prefix comes at most once, prefixes before keys, both in order, and no prefix covers another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change<'a> {
     pub(crate) kind: &'a str,

@@ -83,7 +83,7 @@ pub(super) fn look_up<'a>(
     ahead: bool,
     spots: &mut Spots<'a>,
 ) {
-    // Changes of one kind come one behind the other.
+    // Most often the next change is of the same kind.
     let mut last: Option<&'a Arc<Kind>> = None;
     let mut spot = |change: &Change<'a>| {
         let kind = match (last.filter(|last| last.name() == change.kind), change.what) {

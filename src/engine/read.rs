@@ -40,14 +40,14 @@ impl Found {
     }
 }
 
-/// What a get hands out of a record: all of the resource, or its value alone.
-trait Part: Sized {
+/// What a get answers: all of the resource, or its value alone.
+trait Answer: Sized {
     /// Of the record that has this header, and begins at `at`.
     fn of_record(kind: &Kind, id: &str, header: &Skimmed, bytes: Bytes, at: usize) -> Self;
     fn of_resource(resource: Resource) -> Self;
 }
 
-impl Part for Resource {
+impl Answer for Resource {
     #[inline(always)]
     fn of_record(kind: &Kind, id: &str, header: &Skimmed, bytes: Bytes, at: usize) -> Resource {
         let revision = Revision::from(header.revision);
@@ -61,7 +61,7 @@ impl Part for Resource {
     }
 }
 
-impl Part for Bytes {
+impl Answer for Bytes {
     #[inline(always)]
     fn of_record(_: &Kind, _: &str, header: &Skimmed, bytes: Bytes, at: usize) -> Bytes {
         value(&header.layout, bytes, at)
@@ -76,17 +76,17 @@ impl Part for Bytes {
 /// one that is well formed.
 #[inline(always)]
 pub(crate) fn get(state: &State, kind: &str, id: &str) -> Result<Option<Resource>> {
-    get_part(state, kind, id)
+    get_as(state, kind, id)
 }
 
 /// Its value alone.
 #[inline(always)]
 pub(crate) fn get_value(state: &State, kind: &str, id: &str) -> Result<Option<Bytes>> {
-    get_part(state, kind, id)
+    get_as(state, kind, id)
 }
 
 #[inline(always)]
-fn get_part<T: Part>(state: &State, kind: &str, id: &str) -> Result<Option<T>> {
+fn get_as<T: Answer>(state: &State, kind: &str, id: &str) -> Result<Option<T>> {
     let Some(index) = state.index.kind(kind) else { return absent(kind, id) };
     let before = state.applying.load(Ordering::Acquire);
     let begun = begin::<FETCHED_LEN>(state, index, index.hash(id.as_bytes()));
@@ -95,7 +95,9 @@ fn get_part<T: Part>(state: &State, kind: &str, id: &str) -> Result<Option<T>> {
     let between = between && !planted(Bug::HalfBatchQuickly);
     match begun {
         Begun::At(_, Held { bytes, at, .. }) if !between => {
-            if let Some(header) = likely_record(state, index, id, &bytes, at) {
+            if let Some((header, frame)) = likely_header(index, id.as_bytes(), &bytes, at)
+                && (!state.options.verify_reads || header.layout.has_sound_body(frame))
+            {
                 return Ok(Some(T::of_record(index, id, &header, bytes, at)));
             }
         }
@@ -105,19 +107,22 @@ fn get_part<T: Part>(state: &State, kind: &str, id: &str) -> Result<Option<T>> {
     Ok(get_thoroughly(state, index, id)?.map(T::of_resource))
 }
 
-/// The header of the record that begins at `at`, if it is the key's, and has the header that nearly
-/// all have, and is sound.
+/// The frame that begins at `at`, and its header, if it is the key's and has the header that nearly
+/// all have. No checksum is looked at.
 ///
 /// This is short, so that the processor is done with it while it waits for memory, and goes on to
 /// what comes next.
 #[inline(always)]
-fn likely_record(state: &State, kind: &Kind, id: &str, bytes: &[u8], at: usize) -> Option<Skimmed> {
+fn likely_header<'a>(
+    kind: &Kind,
+    id: &[u8],
+    bytes: &'a [u8],
+    at: usize,
+) -> Option<(Skimmed, &'a [u8])> {
     let frame = bytes.get(at..)?;
     let header = record::skim(frame.first_chunk()?)?;
-    let is_it = header.layout.end() <= frame.len()
-        && header.layout.is_of(frame, kind.name(), id.as_bytes())
-        && (!state.options.verify_reads || header.layout.has_sound_body(frame));
-    is_it.then_some(header)
+    let is_it = header.layout.end() <= frame.len() && header.layout.is_of(frame, kind.name(), id);
+    is_it.then_some((header, frame))
 }
 
 /// There is nothing: whoever asked may have had a key that there can't be.
@@ -278,13 +283,10 @@ pub(crate) fn locate_begun(
 /// The same, if all is as it nearly always is.
 #[inline(always)]
 fn locate_in(kind: &Kind, id: &[u8], place: Place, held: &Held) -> Option<(Location, u64)> {
-    let frame = held.bytes.get(held.at..)?;
-    let header = record::skim(frame.first_chunk()?)?;
-    let is_it = header.layout.end() <= frame.len()
-        && header.layout.is_of(frame, kind.name(), id)
-        && header.layout.has_sound_header(frame, held.salt, held.position);
+    let (header, frame) = likely_header(kind, id, &held.bytes, held.at)?;
+    let sound = header.layout.has_sound_header(frame, held.salt, held.position);
     let len = header.layout.frame_len();
-    is_it.then_some((Location::new(place.segment, place.offset_bytes(), len), header.revision))
+    sound.then_some((Location::new(place.segment, place.offset_bytes(), len), header.revision))
 }
 
 #[inline(never)]

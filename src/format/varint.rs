@@ -3,6 +3,9 @@
 /// The most bytes a `u64` takes.
 pub(crate) const MAX_LEN: usize = 10;
 
+/// The largest number of four bytes.
+pub(crate) const MAX_SHORT: u32 = (1 << 28) - 1;
+
 /// How many bytes `value` takes.
 pub(crate) fn len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
@@ -47,7 +50,7 @@ pub(crate) fn get_in(bytes: &[u8], at: &mut usize) -> Option<u64> {
     Some((fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4)
 }
 
-/// The same of four bytes, for what seldom has more.
+/// The same where four bytes can be loaded at once, for what seldom has more: `None` if it does.
 #[inline(always)]
 pub(crate) fn get_short(bytes: &[u8], at: &mut usize) -> Option<u32> {
     let word = u32::from_le_bytes(*bytes.get(*at..)?.first_chunk()?);

@@ -31,6 +31,11 @@ impl Run {
                     (Ok(Some(found)), Some(expected)) => {
                         assert_eq!(found.data[..], expected.bytes[..], "{kind}/{id}");
                         assert_eq!(Some(u64::from(found.revision)), expected.revision);
+                        match self.store.get_value(kind, id) {
+                            Ok(value) => assert_eq!(value, Some(found.data), "{kind}/{id}"),
+                            Err(_) if self.faulty || self.dropped || self.death.is_some() => {}
+                            Err(error) => panic!("{kind}/{id}: {error}"),
+                        }
                     }
                     (Err(_), _) if self.faulty || self.dropped || self.death.is_some() => {}
                     (found, expected) => panic!("{kind}/{id}: {found:?}, not {expected:?}"),

@@ -6,7 +6,7 @@ use super::{crc, header_crc};
 use crate::format::file::le_u32;
 use crate::format::location::UNIT;
 
-/// Where the parts of a frame lie that has a record, as offsets in the frame.
+/// Where in a frame its parts begin, and how long they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     /// Where the record begins, past `place`.

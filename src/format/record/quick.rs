@@ -1,14 +1,15 @@
 //! Decoding the header that nearly every record has, quickly.
 
 use super::{
-    FramePlace, FrameType, Header, Layout, MAX_BATCH_LEN, MAX_HEADER_LEN, MAX_REVISION, place_flag,
+    FramePlace, FrameType, Header, Layout, MAX_BATCH_LEN, MAX_HEADER_LEN, MAX_REVISION,
+    MAX_VALUE_LEN, place_flag,
 };
 use crate::format::location::UNIT;
 use crate::format::varint;
 use crate::key::{MAX_ID_LEN, MAX_KIND_LEN};
 
-/// What the header of a put without an extension says. Of its place that is not looked into: what
-/// few ask for is not to be computed for all.
+/// What the header of a put without an extension says. What it says of its place is kept as it is
+/// written: few ask for more.
 #[derive(Clone, Copy)]
 pub(crate) struct Skimmed {
     flags: u8,
@@ -19,7 +20,8 @@ pub(crate) struct Skimmed {
     pub(crate) layout: Layout,
 }
 
-/// Reads that header, if it is what `head`, with which a frame begins, holds.
+/// Reads that header, if it is what `head`, with which a frame begins, holds, and the value has less
+/// than 256 MiB.
 #[inline(always)]
 pub(crate) fn skim(head: &[u8; MAX_HEADER_LEN]) -> Option<Skimmed> {
     let flags = head[8];
@@ -33,6 +35,7 @@ pub(crate) fn skim(head: &[u8; MAX_HEADER_LEN]) -> Option<Skimmed> {
     let [frame_type, record_flags, kind_len] = *head.get(at..)?.first_chunk()?;
     at += 3;
     let id_len = varint::get_short(head, &mut at)? as usize;
+    const { assert!(MAX_VALUE_LEN >= varint::MAX_SHORT as u64) };
     let value_len = varint::get_short(head, &mut at)? as usize;
     let revision = varint::get_in(head, &mut at)?;
     let time = i64::from_le_bytes(*head.get(at..)?.first_chunk()?);
@@ -46,8 +49,7 @@ pub(crate) fn skim(head: &[u8; MAX_HEADER_LEN]) -> Option<Skimmed> {
     sound.then_some(Skimmed { flags, lag, left, revision, time, layout })
 }
 
-/// The header of a put without an extension, if that is what `head`, with which its frame begins,
-/// holds. Where this is `None`, [`Header::decode`] goes through the bytes one by one, and says what
+/// The same, with what it says of its place. Where this is `None`, [`Header::decode`] goes through the bytes one by one, and says what
 /// is wrong with them, if anything.
 #[inline(always)]
 pub(super) fn put(head: &[u8; MAX_HEADER_LEN], position: u64) -> Option<Header> {
@@ -111,5 +113,39 @@ mod tests {
             }
         }
         assert!(quick > 10_000, "{quick} of them");
+    }
+
+    /// What is too long to be read quickly is read all the same, and what is too long at all is not.
+    #[test]
+    fn lengths_at_their_limits_are_read_as_well() {
+        let head = |id_len: u64, value_len: u64| {
+            let mut bytes = BytesMut::zeroed(8);
+            bytes.extend_from_slice(&[place_flag::START, FrameType::Put as u8, 0, 4]);
+            for number in [id_len, value_len, 1 << 55] {
+                varint::put(&mut bytes, number);
+            }
+            bytes.resize(MAX_HEADER_LEN, 0);
+            bytes
+        };
+        let short = u64::from(varint::MAX_SHORT);
+        for (id_len, value_len, is_quick, is_sound) in [
+            (1, short, true, true),
+            (1, short + 1, false, true),
+            (1, MAX_VALUE_LEN, false, true),
+            (1, MAX_VALUE_LEN + 1, false, false),
+            (MAX_ID_LEN as u64, 0, true, true),
+            (MAX_ID_LEN as u64 + 1, 0, false, false),
+            (short + 1, 0, false, false),
+            (0, 0, false, false),
+        ] {
+            let head = head(id_len, value_len);
+            let quick = put(head.first_chunk().expect("it is so long"), 0);
+            let thorough = Header::decode_thoroughly(&head, 0);
+            assert_eq!(quick.is_some(), is_quick, "{id_len}, {value_len}");
+            assert_eq!(thorough.is_ok(), is_sound, "{id_len}, {value_len}");
+            if let Some(quick) = quick {
+                assert_eq!(format!("{quick:?}"), format!("{:?}", thorough.expect("the same")));
+            }
+        }
     }
 }
