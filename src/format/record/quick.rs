@@ -20,8 +20,8 @@ pub(crate) struct Skimmed {
     pub(crate) layout: Layout,
 }
 
-/// Reads that header, if it is what `head`, with which a frame begins, holds, and the value has less
-/// than 256 MiB.
+/// Reads that header, if it is what `head`, with which a frame begins, holds, and the value has
+/// less than 256 MiB.
 #[inline(always)]
 pub(crate) fn skim(head: &[u8; MAX_HEADER_LEN]) -> Option<Skimmed> {
     let flags = head[8];
@@ -49,8 +49,8 @@ pub(crate) fn skim(head: &[u8; MAX_HEADER_LEN]) -> Option<Skimmed> {
     sound.then_some(Skimmed { flags, lag, left, revision, time, layout })
 }
 
-/// The same, with what it says of its place. Where this is `None`, [`Header::decode`] goes through the bytes one by one, and says what
-/// is wrong with them, if anything.
+/// The same, with what it says of its place. Where this is `None`, [`Header::decode`] goes through
+/// the bytes one by one, and says what is wrong with them, if anything.
 #[inline(always)]
 pub(super) fn put(head: &[u8; MAX_HEADER_LEN], position: u64) -> Option<Header> {
     let Skimmed { flags, lag, left, revision, time, layout } = skim(head)?;
@@ -115,7 +115,7 @@ mod tests {
         assert!(quick > 10_000, "{quick} of them");
     }
 
-    /// What is too long to be read quickly is read all the same, and what is too long at all is not.
+    /// What is too long to be read quickly is read all the same; what is too long at all is not.
     #[test]
     fn lengths_at_their_limits_are_read_as_well() {
         let head = |id_len: u64, value_len: u64| {
